@@ -1,0 +1,1 @@
+"""The Fanlight gateway: fans events out of Redis to Server-Sent-Events connections."""

@@ -1,0 +1,1 @@
+"""Publish events into Fanlight."""
