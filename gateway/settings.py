@@ -1,0 +1,286 @@
+"""The gateway's settings: one frozen, typed object.
+
+`Settings(...)` reads its arguments and nothing else, so that an object made by a test or by an embedder
+is what it says. Flags, the environment and a TOML file are read by `gateway.cli.configuration`.
+
+Names end in their unit (`_seconds`, `_bytes`, `_ms`); limits stand in the field, once, and are told by
+`limits_of`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
+
+from publisher.channels import validate_prefix
+
+ENV_PREFIX: Final = "FANLIGHT_"
+CROSS_CHECK: Final = "cross_check"
+_UNITS: Final = {"seconds": "seconds", "bytes": "bytes", "ms": "milliseconds"}
+_URL_SCHEMES: Final = ("redis", "rediss", "unix")
+_ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
+
+
+def _setting(group: str, default: Any, text: str, **bounds: float) -> Any:
+    """A field of `Settings`: its limits stand once, in `bounds`, and are added to the text."""
+    return Field(default, description=text, json_schema_extra={"group": group}, **bounds)  # type: ignore[call-overload]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, checked. Wrong values raise pydantic's ValidationError."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="The Redis or Valkey server, by redis://, rediss:// (TLS) or unix://, with user and password.",
+        json_schema_extra={"group": "Redis"},
+        repr=False,
+    )
+    prefix: str = _setting("Redis", "fanlight", "What every key of this installation begins with.")
+    retention_events: int = _setting(
+        "Redis", 10_000, "About how many events a channel keeps for those who resume.", ge=1, le=10_000_000
+    )
+    retention_seconds: int = _setting(
+        "Redis", 3600, "How long a channel keeps events after its last one.", ge=1, le=43_200
+    )
+    position_read_seconds: float = _setting(
+        "Redis",
+        1.0,
+        "How often the subscriber connection asks for the position while all is quiet.",
+        ge=0.01,
+        le=60,
+    )
+    link_deadline_seconds: float = _setting(
+        "Redis",
+        5.0,
+        "How long Redis may leave a command unanswered before the link is made anew.",
+        ge=0.05,
+        le=300,
+    )
+    reconnect_max_seconds: float = _setting(
+        "Redis", 5.0, "The longest pause between two attempts to reach Redis.", ge=0.01, le=300
+    )
+
+    host: str = _setting("HTTP", "0.0.0.0", "The address of the public port.")
+    port: int = _setting("HTTP", 8080, "The public port; 0 takes a free one.", ge=0, le=65_535)
+    admin_host: str = _setting("HTTP", "127.0.0.1", "The address of the admin port (health, metrics).")
+    admin_port: int = _setting("HTTP", 9090, "The admin port; 0 takes a free one.", ge=0, le=65_535)
+    allowed_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Exact origins that may read events across sites, with commas between them.",
+        json_schema_extra={"group": "HTTP"},
+    )
+    demo: bool = _setting("HTTP", False, "Serve the demo page at /.")
+    retry_ms: int = _setting(
+        "HTTP", 2000, "The reconnection time told to browsers, before jitter.", ge=1, le=600_000
+    )
+    heartbeat_seconds: float = _setting(
+        "HTTP", 15.0, "How often a quiet stream gets a comment line.", ge=0.01, le=3600
+    )
+    max_stream_age_seconds: float = _setting(
+        "HTTP",
+        1800.0,
+        "The longest life of a stream, before jitter; below retention_seconds.",
+        ge=0.05,
+        le=43_200,
+    )
+    drain_seconds: float = _setting(
+        "HTTP", 10.0, "How long a stop takes to close its streams, spread out.", ge=0, le=600
+    )
+
+    publish_token: SecretStr | None = _setting(
+        "Publishing", None, "The bearer token of POST /publish, visible ASCII; without it publishing is off."
+    )
+    max_event_bytes: int = _setting(
+        "Publishing", 262_144, "The largest data of an event.", ge=1, le=16_777_216
+    )
+    max_publish_body_bytes: int = _setting(
+        "Publishing", 8_388_608, "The largest body of POST /publish.", ge=1, le=1_073_741_824
+    )
+    max_publish_batch: int = _setting(
+        "Publishing", 10_000, "The most events in one POST /publish.", ge=1, le=1_000_000
+    )
+
+    max_streams: int = _setting(
+        "Limits", 20_000, "The most streams that this node holds.", ge=1, le=10_000_000
+    )
+    max_channels_per_stream: int = _setting(
+        "Limits", 100, "The most channels of one stream.", ge=1, le=10_000
+    )
+    max_last_events: int = _setting(
+        "Limits", 100, "The largest N of last=N, for each channel of a stream.", ge=0, le=100_000
+    )
+    header_seconds: float = _setting(
+        "Limits", 10.0, "How long a client may take to send its headers.", gt=0, le=3600
+    )
+    max_upload_bytes: int = _setting(
+        "Limits",
+        65_536,
+        "What a client may send on an open stream before it is closed.",
+        ge=0,
+        le=1_073_741_824,
+    )
+    stall_seconds: float = _setting(
+        "Limits", 60.0, "How long a client may take nothing at all before it is closed.", gt=0, le=3600
+    )
+    max_replays: int = _setting(
+        "Limits", 32, "The most replays that read from Redis at once.", ge=1, le=10_000
+    )
+
+    write_buffer_bytes: int = _setting(
+        "Memory",
+        65_536,
+        "A stream's backlog in this process above which it goes back to replay.",
+        ge=1,
+        le=1_073_741_824,
+    )
+    send_buffer_bytes: int = _setting(
+        "Memory", 131_072, "A stream's send buffer in the kernel (SO_SNDBUF).", ge=4096, le=1_073_741_824
+    )
+    hot_tail_bytes: int = _setting(
+        "Memory", 1_048_576, "The newest events of a channel that are kept in memory.", ge=0, le=1_073_741_824
+    )
+    hot_tails_bytes: int = _setting(
+        "Memory", 67_108_864, "The same, for all channels of this node together.", ge=0, le=1_099_511_627_776
+    )
+    page_bytes: int = _setting(
+        "Memory", 262_144, "About how much a replay reads at once.", ge=1, le=1_073_741_824
+    )
+    linger_seconds: float = _setting(
+        "Memory", 10.0, "How long a channel that nobody follows stays subscribed.", ge=0, le=3600
+    )
+
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "Logs", "auto", "How log lines look; auto is console on a terminal, else json."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "Logs", "info", "The least level logged."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Source,
+        env_settings: Source,
+        dotenv_settings: Source,
+        file_secret_settings: Source,
+    ) -> tuple[Source, ...]:
+        """Only the arguments; see the module's docstring."""
+        return (init_settings,)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, url: str) -> str:
+        example = "redis://127.0.0.1:6379/0, rediss://user:password@host:6380/0 or unix:///path"
+        try:
+            parts = urlsplit(url)
+            usable = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable, parts = False, urlsplit("")
+        if not usable or parts.scheme not in _URL_SCHEMES:
+            raise ValueError(f"expected a URL such as {example}")
+        return url
+
+    @field_validator("prefix")
+    @classmethod
+    def _check_prefix(cls, prefix: str) -> str:
+        return validate_prefix(prefix)
+
+    @field_validator("host", "admin_host")
+    @classmethod
+    def _check_host(cls, host: str) -> str:
+        if not host or any(c.isspace() or c == "/" for c in host):
+            raise ValueError("expected an IP address or a host name, without a scheme or a port")
+        return host
+
+    @field_validator("publish_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and _TOKEN.fullmatch(token.get_secret_value()) is None:
+            raise ValueError("expected visible ASCII characters without spaces, at least one")
+        return token
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        """A flag given twice, a list in TOML, or text with commas."""
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return [part.strip() for item in value for part in item.split(",") if part.strip()]
+        return value
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: list[str]) -> list[str]:
+        for origin in origins:
+            if _ORIGIN.fullmatch(origin) is None:
+                raise ValueError(
+                    f"{origin[:100]!r} is not an origin: expected one such as https://app.example.com or "
+                    "http://localhost:3000, in lower case, without a path; there is no *"
+                )
+        return origins
+
+    @model_validator(mode="after")
+    def _cross_check(self) -> Settings:
+        """What no field can see alone. A fault: a setting, what it must be, the setting that it must fit."""
+        faults: list[tuple[str, str, str]] = []
+        if self.max_stream_age_seconds >= self.retention_seconds:
+            faults.append(("max_stream_age_seconds", "less than", "retention_seconds"))
+        if self.max_publish_body_bytes < self.max_event_bytes:
+            faults.append(("max_publish_body_bytes", "at least", "max_event_bytes"))
+        if self.hot_tail_bytes > self.hot_tails_bytes:
+            faults.append(("hot_tail_bytes", "at most", "hot_tails_bytes"))
+        if self.port == self.admin_port != 0 and _overlap(self.host, self.admin_host):
+            faults.append(("admin_port", "another than", "port"))
+        if faults:
+            text = "; ".join(" ".join(fault) for fault in faults)
+            raise PydanticCustomError(CROSS_CHECK, "expected {text}", {"text": text, "faults": faults})
+        return self
+
+    @property
+    def redis_address(self) -> str:
+        """`redis_url` without user, password and query: for messages and logs."""
+        return redact_url(self.redis_url)
+
+
+def unit_of(name: str) -> str | None:
+    """The unit that a setting's name ends in, spelled out; None for those without."""
+    return _UNITS.get(name.rpartition("_")[2])
+
+
+def limits_of(name: str) -> tuple[str | None, str | None]:
+    """A setting's lowest and highest value, as text; None where there is no limit."""
+    low = high = None
+    for item in Settings.model_fields[name].metadata:
+        if (bound := getattr(item, "ge", None)) is not None:
+            low = f"{bound:,}"
+        elif (bound := getattr(item, "gt", None)) is not None:
+            low = f"more than {bound:,}"
+        if (bound := getattr(item, "le", None)) is not None:
+            high = f"{bound:,}"
+    return low, high
+
+
+def redact_url(url: str) -> str:
+    """A URL without user, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(not a URL)"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _overlap(a: str, b: str) -> bool:
+    return a == b or not {a, b}.isdisjoint({"0.0.0.0", "::", "*"})
