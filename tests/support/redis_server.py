@@ -71,12 +71,12 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """A new client of this server (bytes, no retries of its own). Closed with the server."""
-        options = {
+        defaults: dict[str, Any] = {
             "socket_timeout": 10,
             "socket_connect_timeout": 10,
             "retry": Retry(NoBackoff(), 0),
-        } | options
-        client = redis.Redis(host=self.host, port=self.port, **options)
+        }
+        client = redis.Redis(host=self.host, port=self.port, **(defaults | options))
         self._clients.append(client)
         return client
 
