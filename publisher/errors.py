@@ -18,10 +18,11 @@ An invalid event is never repaired and never sent in part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from publisher.events import Published
 
 

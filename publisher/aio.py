@@ -1,0 +1,189 @@
+"""The publisher for asyncio: `publisher.exchange` decides, this sends and waits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from publisher.channels import DEFAULT_PREFIX
+from publisher.commands import Options, event_commands
+from publisher.connections import MAX_CONNECTIONS, connection_options
+from publisher.events import Event, Published
+from publisher.exchange import Batch, Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from publisher.commands import Command
+    from publisher.exchange import Request
+
+
+class AsyncPublisher:
+    """Publishes events into Fanlight. Safe to share between the tasks of one event loop.
+
+    `redis` is a URL, or an existing `redis.asyncio.Redis` client, which is used as it is and never
+    closed. All settings are those of `Publisher`; here the deadline is exact, also with an existing
+    client. A publish that is cancelled may or may not have been published, and costs no more than its
+    connection: the next one makes another.
+
+    ValueError for a setting that is out of range.
+    """
+
+    def __init__(
+        self,
+        redis: str | Redis = "redis://127.0.0.1:6379/0",
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        retention_events: int = 10_000,
+        retention_seconds: float = 3600,
+        idempotency_seconds: float = 600,
+        max_event_bytes: int = 262_144,
+        deadline_seconds: float = 10.0,
+    ) -> None:
+        self._options = Options(
+            prefix,
+            retention_events,
+            retention_seconds,
+            idempotency_seconds,
+            max_event_bytes,
+            deadline_seconds,
+        )
+        # redis-py's plain pool opens a connection for every task; its blocking one can lose a wake-up
+        # when a task is cancelled. So a plain pool, and a semaphore before it.
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._own = isinstance(redis, str)
+        if isinstance(redis, str):
+            self._redis = _connect(redis, deadline_seconds)
+        elif isinstance(redis, Redis):
+            self._redis = redis
+        else:
+            raise TypeError(
+                f"AsyncPublisher takes a URL or a redis.asyncio.Redis, not {type(redis).__qualname__}"
+            )
+
+    @overload
+    async def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        type: str | None = ...,
+        idempotency_key: str | None = ...,
+        retention_events: int | None = ...,
+        retention_seconds: float | None = ...,
+    ) -> Published: ...
+
+    @overload
+    async def publish(
+        self,
+        channel: Iterable[str],
+        data: Any,
+        *,
+        type: str | None = ...,
+        idempotency_key: str | None = ...,
+        retention_events: int | None = ...,
+        retention_seconds: float | None = ...,
+    ) -> list[Published]: ...
+
+    async def publish(
+        self,
+        channel: str | Iterable[str],
+        data: Any,
+        *,
+        type: str | None = None,
+        idempotency_key: str | None = None,
+        retention_events: int | None = None,
+        retention_seconds: float | None = None,
+    ) -> Published | list[Published]:
+        """`Publisher.publish`, awaited: one event to a channel, or to each of several."""
+        channels = [channel] if isinstance(channel, str) else channel
+        events = (
+            Event(channel=name, data=data, type=type, idempotency_key=idempotency_key) for name in channels
+        )
+        commands = event_commands(self._options, events, retention_events, retention_seconds)
+        if isinstance(channel, str):
+            return await self._publish_one(commands[0])
+        return await self._publish_all(commands)
+
+    async def publish_many(
+        self,
+        events: Iterable[Event],
+        *,
+        retention_events: int | None = None,
+        retention_seconds: float | None = None,
+    ) -> list[Published]:
+        """`Publisher.publish_many`, awaited. Cancelled, it has published the first so many events."""
+        return await self._publish_all(
+            event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
+        )
+
+    async def close(self, channel: str) -> Published:
+        """`Publisher.close`, awaited: end a channel for good."""
+        return await self._publish_one(self._options.end(channel))
+
+    async def disconnect(self) -> None:
+        """Close the connections that the publisher made. An existing client's are left alone."""
+        if self._own:
+            await self._redis.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.disconnect()
+
+    async def _publish_one(self, command: Command) -> Published:
+        exchange = Exchange([command])
+        await self._run(exchange)
+        return exchange.result()
+
+    async def _publish_all(self, commands: Sequence[Command]) -> list[Published]:
+        batch = Batch(commands)
+        for exchange in batch:
+            await self._run(exchange)
+        return batch.results()
+
+    async def _run(self, exchange: Exchange) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._options.deadline_seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline), self._slots:
+                    if exchange.reconnect:
+                        await self._redis.connection_pool.disconnect(inuse_connections=False)
+                    exchange.answered(await self._send(exchange.request()))
+            except (RedisError, OSError) as error:  # the deadline's TimeoutError is an OSError
+                exchange.failed(error)
+            if exchange.done:
+                return
+            delay_seconds = exchange.delay_seconds(deadline - clock(), random.random())
+            if delay_seconds is None:
+                exchange.give_up(self._options.deadline_seconds)
+                return
+            await asyncio.sleep(delay_seconds)
+
+    async def _send(self, request: Request) -> list[object]:
+        if len(request) == 1:
+            execute: Callable[..., Any] = self._redis.execute_command
+            try:
+                return [await execute(*request[0])]
+            except ResponseError as error:
+                return [error]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for call in request:
+                pipeline.execute_command(*call)
+            return cast("list[object]", await pipeline.execute(raise_on_error=False))
+
+
+def _connect(url: str, deadline_seconds: float) -> Redis:
+    return Redis.from_url(
+        url,
+        retry=Retry(NoBackoff(), 0),  # the exchange retries
+        **connection_options(deadline_seconds),
+    )

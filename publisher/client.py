@@ -1,0 +1,208 @@
+"""The publisher for threads: `publisher.exchange` decides, this sends and waits."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+from redis import BlockingConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from publisher.channels import DEFAULT_PREFIX
+from publisher.commands import Options, event_commands
+from publisher.connections import MAX_CONNECTIONS, connection_options
+from publisher.events import Event, Published
+from publisher.exchange import Batch, Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from publisher.commands import Command
+    from publisher.exchange import Request
+
+
+class Publisher:
+    """Publishes events into Fanlight. Safe to share between threads.
+
+    `redis` is a URL, or an existing `redis.Redis` client, which is used as it is (also its timeouts)
+    and never closed. For a URL the publisher makes up to 50 connections.
+
+    - `prefix`: of all keys; the gateway's must be the same.
+    - `retention_events`, `retention_seconds` (at most 43,200): how much of a channel can be replayed.
+    - `idempotency_seconds`: how long a caller's idempotency key is remembered.
+    - `max_event_bytes`: the largest data of an event.
+    - `deadline_seconds`: how long one publish, or each 1,000 events of a batch, is retried when Redis
+      is away, starting up or failing over. An attempt that is under way when it passes is waited for:
+      for another quarter of it at most where the server is silent (with an existing client: for as
+      long as its timeouts say). Retries never append twice.
+
+    ValueError for a setting that is out of range.
+    """
+
+    def __init__(
+        self,
+        redis: str | Redis = "redis://127.0.0.1:6379/0",
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        retention_events: int = 10_000,
+        retention_seconds: float = 3600,
+        idempotency_seconds: float = 600,
+        max_event_bytes: int = 262_144,
+        deadline_seconds: float = 10.0,
+    ) -> None:
+        self._options = Options(
+            prefix,
+            retention_events,
+            retention_seconds,
+            idempotency_seconds,
+            max_event_bytes,
+            deadline_seconds,
+        )
+        self._own = isinstance(redis, str)
+        if isinstance(redis, str):
+            self._redis = _connect(redis, deadline_seconds)
+        elif isinstance(redis, Redis):
+            self._redis = redis
+        else:
+            raise TypeError(f"Publisher takes a URL or a redis.Redis, not {type(redis).__qualname__}")
+
+    @overload
+    def publish(
+        self,
+        channel: str,
+        data: Any,
+        *,
+        type: str | None = ...,
+        idempotency_key: str | None = ...,
+        retention_events: int | None = ...,
+        retention_seconds: float | None = ...,
+    ) -> Published: ...
+
+    @overload
+    def publish(
+        self,
+        channel: Iterable[str],
+        data: Any,
+        *,
+        type: str | None = ...,
+        idempotency_key: str | None = ...,
+        retention_events: int | None = ...,
+        retention_seconds: float | None = ...,
+    ) -> list[Published]: ...
+
+    def publish(
+        self,
+        channel: str | Iterable[str],
+        data: Any,
+        *,
+        type: str | None = None,
+        idempotency_key: str | None = None,
+        retention_events: int | None = None,
+        retention_seconds: float | None = None,
+    ) -> Published | list[Published]:
+        """Publish one event to a channel, or to each of several in one round trip.
+
+        `data`: str and bytes (UTF-8) go verbatim, anything else as JSON. `type`: the SSE event type,
+        at most 128 bytes. The retention holds for this channel from now on, until its next publish.
+
+        Raises `InvalidEvent` before anything is sent, `ChannelClosed`, `RedisRefused`,
+        `RedisUnreachable`; for several channels as `publish_many` does.
+        """
+        channels = [channel] if isinstance(channel, str) else channel
+        events = (
+            Event(channel=name, data=data, type=type, idempotency_key=idempotency_key) for name in channels
+        )
+        commands = event_commands(self._options, events, retention_events, retention_seconds)
+        return self._publish_one(commands[0]) if isinstance(channel, str) else self._publish_all(commands)
+
+    def publish_many(
+        self,
+        events: Iterable[Event],
+        *,
+        retention_events: int | None = None,
+        retention_seconds: float | None = None,
+    ) -> list[Published]:
+        """Publish events, in order, with a round trip for each 1,000 of them (or 4 MiB of data).
+
+        All are checked first: `InvalidEvent` (its message has the event's index) means that nothing
+        was sent. `BatchFailed` if some were refused; its `results` say which, the others are published.
+        `RedisUnreachable` or `RedisRefused` if that befell the call as a whole.
+        """
+        return self._publish_all(
+            event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
+        )
+
+    def close(self, channel: str) -> Published:
+        """End a channel for good: subscribers get what is left, then `fanlight.end`, and browsers stop.
+
+        Closing it again is no error: the answer is the id of the end, as a duplicate. Publishing to it
+        afterwards raises `ChannelClosed`, until its tail has expired, a day after the close. Raises as
+        `publish` does.
+        """
+        return self._publish_one(self._options.end(channel))
+
+    def disconnect(self) -> None:
+        """Close the connections that the publisher made. An existing client's are left alone."""
+        if self._own:
+            self._redis.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disconnect()
+
+    def _publish_one(self, command: Command) -> Published:
+        exchange = Exchange([command])
+        self._run(exchange)
+        return exchange.result()
+
+    def _publish_all(self, commands: Sequence[Command]) -> list[Published]:
+        batch = Batch(commands)
+        for exchange in batch:
+            self._run(exchange)
+        return batch.results()
+
+    def _run(self, exchange: Exchange) -> None:
+        deadline = time.monotonic() + self._options.deadline_seconds
+        while True:
+            try:
+                if exchange.reconnect:
+                    self._redis.connection_pool.disconnect(inuse_connections=False)
+                exchange.answered(self._send(exchange.request()))
+            except (RedisError, OSError) as error:
+                exchange.failed(error)
+            if exchange.done:
+                return
+            delay_seconds = exchange.delay_seconds(deadline - time.monotonic(), random.random())
+            if delay_seconds is None:
+                exchange.give_up(self._options.deadline_seconds)
+                return
+            time.sleep(delay_seconds)
+
+    def _send(self, request: Request) -> list[object]:
+        if len(request) == 1:
+            execute: Callable[..., Any] = self._redis.execute_command
+            try:
+                return [execute(*request[0])]
+            except ResponseError as error:
+                return [error]
+        pipeline = self._redis.pipeline(transaction=False)
+        queue: Callable[..., Any] = pipeline.execute_command
+        for call in request:
+            queue(*call)
+        return cast("list[object]", pipeline.execute(raise_on_error=False))
+
+
+def _connect(url: str, deadline_seconds: float) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=deadline_seconds,
+        retry=Retry(NoBackoff(), 0),  # the exchange retries
+        **connection_options(deadline_seconds),
+    )
+    return Redis.from_pool(pool)

@@ -1,0 +1,199 @@
+"""From an event to the script's arguments, and from Redis' reply to what it means.
+
+Pure: both clients share these decisions, and a test needs no server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+from redis import exceptions
+
+from publisher.channels import DEFAULT_PREFIX, Partition, validate_channel, validate_prefix
+from publisher.errors import ChannelClosed, InvalidEvent, PublishError, RedisRefused
+from publisher.events import Published, Retention, encode_data, encode_type, validate_idempotency_key, within
+from publisher.payload import END_TYPE, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from publisher.channels import Channel
+    from publisher.events import Event
+
+SCRIPT: Final = resources.files("publisher").joinpath("fanlight.lua").read_bytes()
+SCRIPT_SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
+
+LIBRARY_KEY_EXTRA_SECONDS: Final = 10.0
+"""A key that the library made outlives the retries by this much, for a request that a stalled server
+still had in its socket when the deadline passed."""
+
+_MAX_IDEMPOTENCY_SECONDS: Final = 30 * 86_400
+_MAX_DEADLINE_SECONDS: Final = 600
+_LARGEST_EVENT_BYTES: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One run of the script: `arguments` are what follows `EVALSHA <sha>`."""
+
+    channel: str
+    arguments: tuple[int | bytes, ...]
+    size_bytes: int
+    library_key: bool
+    """Whether the idempotency key is the library's: if it was there, an earlier attempt got through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A publisher's settings, checked. The keywords of `Publisher` and `AsyncPublisher`."""
+
+    prefix: str = DEFAULT_PREFIX
+    retention_events: int = 10_000
+    retention_seconds: float = 3600
+    idempotency_seconds: float = 600
+    max_event_bytes: int = 262_144
+    deadline_seconds: float = 10.0
+    partition: Partition = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "partition", Partition(validate_prefix(self.prefix)))
+        Retention(self.retention_events, self.retention_seconds)
+        if not within(self.idempotency_seconds, 0.001, _MAX_IDEMPOTENCY_SECONDS):
+            raise ValueError(f"idempotency_seconds is a number from 0.001 to {_MAX_IDEMPOTENCY_SECONDS}")
+        if not within(self.deadline_seconds, 0.01, _MAX_DEADLINE_SECONDS):
+            raise ValueError(f"deadline_seconds is a number from 0.01 to {_MAX_DEADLINE_SECONDS}")
+        if not within(self.max_event_bytes, 1, _LARGEST_EVENT_BYTES):
+            raise ValueError(f"max_event_bytes is a number from 1 to {_LARGEST_EVENT_BYTES}")
+
+    def retention(self, events: int | None, seconds: float | None) -> Retention:
+        """This call's retention, with the publisher's own for what is not given."""
+        return Retention(
+            self.retention_events if events is None else events,
+            self.retention_seconds if seconds is None else seconds,
+        )
+
+    def event(self, event: Event, retention: Retention) -> Command:
+        """The command that publishes `event`. Raises `InvalidEvent`."""
+        channel = validate_channel(event.channel)
+        type_ = encode_type(event.type)
+        data = encode_data(event.data, self.max_event_bytes)
+        if event.idempotency_key is None:
+            key, seconds = secrets.token_hex(16), self.deadline_seconds + LIBRARY_KEY_EXTRA_SECONDS
+        else:
+            key, seconds = validate_idempotency_key(event.idempotency_key), self.idempotency_seconds
+        once = self.partition.idempotency(channel, key).encode()
+        arguments = self._arguments(Kind.EVENT, channel, type_, data, retention)
+        return Command(
+            channel,
+            (4, *self._keys(channel), once, *arguments, _ms(seconds)),
+            len(data),
+            library_key=event.idempotency_key is None,
+        )
+
+    def end(self, channel: str) -> Command:
+        """The command that ends `channel`. It needs no key: a channel ends once. Raises `InvalidChannel`."""
+        name = validate_channel(channel)
+        data = encode_data({"channel": name}, self.max_event_bytes)
+        retention = self.retention(None, None)
+        arguments = self._arguments(Kind.END, name, END_TYPE.encode(), data, retention)
+        return Command(name, (3, *self._keys(name), *arguments), len(data), library_key=False)
+
+    def _keys(self, channel: Channel) -> tuple[bytes, bytes, bytes]:
+        partition = self.partition
+        return (
+            partition.meta.encode(),
+            partition.tail(channel).encode(),
+            partition.stream(channel).encode(),
+        )
+
+    def _arguments(
+        self, kind: Kind, channel: Channel, type_: bytes, data: bytes, retention: Retention
+    ) -> tuple[bytes, ...]:
+        live = self.partition.live(channel).encode()
+        return kind.value.encode(), live, type_, data, b"%d" % retention.events, _ms(retention.seconds)
+
+
+def event_commands(
+    options: Options,
+    events: Iterable[Event],
+    retention_events: int | None,
+    retention_seconds: float | None,
+    *,
+    numbered: bool = False,
+) -> list[Command]:
+    """The commands of one call, all checked. Raises `InvalidEvent`, with the event's index if `numbered`."""
+    retention = options.retention(retention_events, retention_seconds)
+    commands: list[Command] = []
+    for index, event in enumerate(events):
+        try:
+            commands.append(options.event(event, retention))
+        except InvalidEvent as error:
+            if not numbered:
+                raise
+            raise type(error)(f"events[{index}]: {error}") from None
+    return commands
+
+
+def _ms(seconds: float) -> bytes:
+    return b"%d" % max(1, round(seconds * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """The command may be sent again: with the same idempotency key it never appends twice."""
+
+    error: Exception
+    reconnect: bool = False
+    """The server is not the one to write to: the address is resolved, and connected to, anew."""
+    load: bool = False
+    """The server does not know the script."""
+
+
+_AGAIN: Final = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"})
+# A replica, or a primary that has lost its replicas: after a failover another server is the primary.
+_AGAIN_ELSEWHERE: Final = frozenset({"READONLY", "NOREPLICAS"})
+
+
+def interpret(command: Command, reply: object) -> Published | PublishError | Again:
+    """What Redis' `reply` to `command`, or the exception that came instead, means."""
+    if isinstance(reply, Exception):
+        meaning = interpret_error(reply)
+        if isinstance(meaning, RedisRefused) and _words(reply).startswith("FANLIGHTCLOSED "):
+            end = _words(reply).rpartition(" ")[2]
+            return ChannelClosed(f"channel {command.channel!r} was closed; its end has the id {end}")
+        return meaning
+    match reply:
+        case [bytes() | str() as id_, 0 | 1 as known]:
+            text = id_.decode() if isinstance(id_, bytes) else id_
+            return Published(command.channel, text, known == 1 and not command.library_key)
+    return RedisRefused(f"Redis gave an answer that is not the script's: {reply!r:.200}")
+
+
+def interpret_error(error: Exception) -> PublishError | Again:
+    """What an exception of redis-py, or of the socket below it, means."""
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return _refused(error)  # redis-py counts them as connection errors
+    if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
+        return Again(error)
+    code = _words(error).partition(" ")[0]
+    if code == "NOSCRIPT":
+        return Again(error, load=True)
+    if code in _AGAIN or code in _AGAIN_ELSEWHERE:
+        return Again(error, reconnect=code in _AGAIN_ELSEWHERE)
+    return _refused(error)
+
+
+def _refused(error: Exception) -> RedisRefused:
+    refused = RedisRefused(f"Redis refused: {_words(error)}")
+    refused.__cause__ = error
+    return refused
+
+
+def _words(error: Exception) -> str:
+    """Redis' own words. redis-py cuts the code off where it has a class for it."""
+    code = getattr(error, "status_code", None)
+    return f"{code} {error}" if code else str(error)
