@@ -18,50 +18,32 @@ local CHECK_MS = 1000          -- the identity is compared this often under load
 
 local meta_key, tail_key, stream_key, once_key = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local op = ARGV[1]
+local call = redis.call
 
 if once_key then
-  local id = redis.call('GET', once_key)
+  local id = call('GET', once_key)
   if id then return {id, 1} end
 end
 
-local function parse(position)
-  local ms, seq = string.match(position, '^(%d+)-(%d+)')
-  return tonumber(ms), tonumber(seq)
-end
+local time = call('TIME')
+local wall = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local function below(a, b)
-  local a_ms, a_seq = parse(a)
-  local b_ms, b_seq = parse(b)
-  return a_ms < b_ms or (a_ms == b_ms and a_seq < b_seq)
-end
-
-local function top_of_stream()
-  local newest = redis.call('XREVRANGE', stream_key, '+', '-', 'COUNT', 1)
-  return newest[1] and newest[1][1]
-end
-
-local time = redis.call('TIME')
-local wall = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-
-local meta = redis.call('HMGET', meta_key,
-  'version', 'position', 'wall', 'epoch', 'run_id', 'replid', 'checked', 'breaks')
-local version, position, last_wall, epoch = meta[1], meta[2], tonumber(meta[3]), meta[4]
-local run_id, replid, checked, breaks = meta[5], meta[6], tonumber(meta[7]), meta[8] or ''
+local meta = call('HMGET', meta_key, 'version', 'position', 'wall', 'epoch', 'checked')
+local version, position, epoch = meta[1], meta[2], meta[4]
+local last_wall, checked = tonumber(meta[3]), tonumber(meta[5])
 
 if version and version ~= VERSION then
   return redis.error_reply('FANLIGHTVERSION ' .. meta_key .. ' is of contract version ' .. version
     .. ', this script of ' .. VERSION)
 end
 
--- The tail is read here, before the clock, for the case that meta is gone.
-local tail = tail_key and redis.call('GET', tail_key)
-local prev = tail and string.match(tail, '^%d+%-%d+')
-if tail_key and not tail then prev = top_of_stream() end
-
 -- Is this still the server, and the history, that gave out the last id?
+local changed = {}              -- the fields of meta to write, besides position and wall
 if not epoch or wall < last_wall or wall - last_wall > QUIET_MS or wall - checked > CHECK_MS
     or op == 'check' then
-  local info = redis.call('INFO', 'server', 'replication')
+  local past = call('HMGET', meta_key, 'run_id', 'replid', 'breaks')
+  local run_id, replid, breaks = past[1], past[2], past[3] or ''
+  local info = call('INFO', 'server', 'replication')
   local now_run_id = string.match(info, 'run_id:(%x+)')
   local now_replid = string.match(info, 'master_replid:(%x+)')
   local demoted = not string.match(info, 'master_replid2:0+%s')
@@ -70,8 +52,8 @@ if not epoch or wall < last_wall or wall - last_wall > QUIET_MS or wall - checke
     if epoch then
       breaks = epoch .. ':' .. position .. ' ' .. breaks
       local kept = {}
-      for past in string.gmatch(breaks, '%S+') do
-        if #kept < BREAKS then kept[#kept + 1] = past end
+      for item in string.gmatch(breaks, '%S+') do
+        if #kept < BREAKS then kept[#kept + 1] = item end
       end
       breaks = table.concat(kept, ' ')
     end
@@ -81,45 +63,52 @@ if not epoch or wall < last_wall or wall - last_wall > QUIET_MS or wall - checke
       epoch = string.sub(seed, 1, 6)
     until not string.find(breaks, epoch .. ':', 1, true)
   end
-  run_id, replid, checked = now_run_id, now_replid, wall
+  changed = {'version', VERSION, 'epoch', epoch, 'run_id', now_run_id, 'replid', now_replid,
+    'breaks', breaks, 'checked', string.format('%.0f', wall)}
+  position = position or string.format('%.0f-0', wall)  -- meta is gone, or never was
+
+  if op == 'check' then
+    if epoch ~= meta[4] or replid ~= now_replid then
+      call('HSET', meta_key, 'position', position, 'wall', string.format('%.0f', wall),
+        unpack(changed))
+    end
+    return {position, epoch, breaks}
+  end
 end
 
-if not position then
-  -- meta is gone (or never was): begin at the wall clock, above what this channel has.
-  position = string.format('%.0f-0', wall)
-  if prev and below(position, prev) then position = prev end
-end
-
-local function save_meta()
-  redis.call('HSET', meta_key, 'version', VERSION, 'position', position,
-    'wall', string.format('%.0f', wall), 'epoch', epoch, 'run_id', run_id, 'replid', replid,
-    'checked', string.format('%.0f', checked), 'breaks', breaks)
-end
-
-if op == 'check' then
-  if epoch ~= meta[4] or replid ~= meta[6] then save_meta() end
-  return {position, epoch, breaks}
-end
-
+local tail = call('GET', tail_key)
 if tail and string.find(tail, ' end', 1, true) then
   local id = string.match(tail, '^%S+')
   if op == 'end' then return {id, 1} end
   return redis.error_reply('FANLIGHTCLOSED the channel ended with ' .. id)
 end
 
-local ms, seq = parse(position)
+-- Where the tail is gone, the stream may still be there.
+local prev = tail and string.match(tail, '^%d+%-%d+')
+if not prev then
+  local newest = call('XREVRANGE', stream_key, '+', '-', 'COUNT', 1)
+  prev = newest[1] and newest[1][1] or '0-0'
+end
+
+-- The next position: above the clock's last one, and above the channel's last event, which is the
+-- higher of the two only where meta was lost and began anew while the wall clock was behind.
+local ms, seq = string.match(position, '(%d+)-(%d+)')
+ms, seq = tonumber(ms), tonumber(seq)
+local prev_ms, prev_seq = string.match(prev, '(%d+)-(%d+)')
+prev_ms, prev_seq = tonumber(prev_ms), tonumber(prev_seq)
+if prev_ms > ms or (prev_ms == ms and prev_seq > seq) then ms, seq = prev_ms, prev_seq end
 if wall > ms then ms, seq = wall, 0 else seq = seq + 1 end
 position = string.format('%.0f-%.0f', ms, seq)
 local id = position .. '-' .. epoch
+local wall_text = string.format('%.0f', wall)
 
-local payload = table.concat({
-  table.concat({VERSION, id, prev or '0-0', string.format('%.0f', wall), op}, ' '), ARGV[3], ARGV[4],
-}, '\n')
+local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .. op .. '\n'
+  .. ARGV[3] .. '\n' .. ARGV[4]
 
-redis.call('XADD', stream_key, 'MAXLEN', '~', ARGV[5], position, 'm', payload)
-save_meta()
-redis.call('SET', tail_key, op == 'end' and id .. ' end' or id, 'PX', TAIL_MS)
-redis.call('PEXPIRE', stream_key, ARGV[6])
-if once_key then redis.call('SET', once_key, id, 'PX', ARGV[7]) end
-redis.call('PUBLISH', ARGV[2], payload)
+call('XADD', stream_key, 'MAXLEN', '~', ARGV[5], position, 'm', payload)
+call('HSET', meta_key, 'position', position, 'wall', wall_text, unpack(changed))
+call('SET', tail_key, op == 'end' and id .. ' end' or id, 'PX', TAIL_MS)
+call('PEXPIRE', stream_key, ARGV[6])
+if once_key then call('SET', once_key, id, 'PX', ARGV[7]) end
+call('PUBLISH', ARGV[2], payload)
 return {id, 0}
