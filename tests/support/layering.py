@@ -31,7 +31,6 @@ WIRE_CONTRACT: Final = frozenset({"channels", "ids", "payload", "errors"})
 """What the pure layers may import of `publisher`."""
 
 OUTSIDE: Final = frozenset(
-    # fmt: off
     {
         "asyncio",
         "concurrent",
@@ -60,7 +59,6 @@ OUTSIDE: Final = frozenset(
         "urllib",
         "uuid",
     }
-    # fmt: on
 )
 """Modules of the standard library that reach a clock, a socket, a file or chance."""
 

@@ -1,0 +1,83 @@
+# Two commands: `make dev` and `make test`. Both set up what they need in .venv, once.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS   ?=
+
+# What has been installed, and when: newer than pyproject.toml means nothing to do. The second holds
+# the first: the test tools come on top of the server's dependencies.
+RUN_STAMP  := $(VENV)/.installed-run
+TEST_STAMP := $(VENV)/.installed-test
+NPM_STAMP  := tests/browser/node_modules/.installed
+
+.PHONY: help dev test lint types fmt unit integration redis7 node-clients clean
+.DELETE_ON_ERROR:
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: $(RUN_STAMP) ## Run everything on this machine: server, gateway, demo page (ARGS="--port 8081")
+	@exec $(BIN)/fanlight dev $(ARGS)
+
+test: lint types node-clients ## Run ruff, mypy and all tests, on Valkey and on an installed Redis
+	$(BIN)/pytest $(ARGS)
+	@$(MAKE) --no-print-directory redis7
+
+lint: $(TEST_STAMP) ## Check the style (ruff)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(TEST_STAMP) ## Check the types (mypy --strict)
+	$(BIN)/mypy
+
+fmt: $(TEST_STAMP) ## Format, and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+unit: $(TEST_STAMP) ## Run the tests that need no server
+	$(BIN)/pytest tests/unit $(ARGS)
+
+integration: $(TEST_STAMP) ## Run the tests against the default server
+	$(BIN)/pytest tests/integration tests/chaos $(ARGS)
+
+# The default server is the bundled Valkey (tests/support/redis_server.py); what Redis decides is
+# asked of a real Redis too.
+redis7: $(TEST_STAMP) ## Run the integration tests again on the installed redis-server
+	@if server=$$(command -v redis-server); then \
+	    echo "== once more on $$("$$server" --version | cut -d ' ' -f 1-3)"; \
+	    FANLIGHT_TEST_REDIS="$$server" $(BIN)/pytest tests/integration tests/chaos $(ARGS); \
+	else \
+	    echo "== no redis-server on PATH: the tests ran on the bundled Valkey only"; \
+	fi
+
+# Clients from npm decode our streams too, where node is installed; without it those tests are skipped.
+node-clients:
+	@if ! command -v npm >/dev/null; then echo "== no npm on PATH: the tests with clients from npm are skipped"; \
+	elif [ -f tests/browser/package.json ]; then $(MAKE) --no-print-directory $(NPM_STAMP); fi
+
+$(NPM_STAMP): tests/browser/package.json
+	cd tests/browser && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Fanlight needs Python 3.11 or newer; name one with make PYTHON=python3.x"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "python3 -m venv failed; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(RUN_STAMP): pyproject.toml | $(BIN)/python
+	@echo "== installing the gateway and a server into $(VENV)"
+	@$(PIP) install -e '.[gateway,embedded]'
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml | $(BIN)/python
+	@echo "== installing the gateway, a server and the test tools into $(VENV)"
+	@$(PIP) install -e '.[dev]'
+	@touch $(RUN_STAMP) $@
+
+clean: ## Remove the environment, the caches and what was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf tests/browser/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
