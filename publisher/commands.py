@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from redis import exceptions
 from publisher.channels import DEFAULT_PREFIX, Partition, validate_channel, validate_prefix
 from publisher.errors import ChannelClosed, InvalidEvent, PublishError, RedisRefused
 from publisher.events import Published, Retention, encode_data, encode_type, validate_idempotency_key, within
-from publisher.payload import END_TYPE, Kind
+from publisher.payload import END_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,10 +87,19 @@ class Options:
         else:
             key, seconds = validate_idempotency_key(event.idempotency_key), self.idempotency_seconds
         once = self.partition.idempotency(channel, key).encode()
-        arguments = self._arguments(Kind.EVENT, channel, type_, data, retention)
+        meta, tail, stream, live = _keys(self.partition, channel)
+        arguments = (
+            b"event",
+            live,
+            type_,
+            data,
+            b"%d" % retention.events,
+            _ms(retention.seconds),
+            _ms(seconds),
+        )
         return Command(
             channel,
-            (4, *self._keys(channel), once, *arguments, _ms(seconds)),
+            (4, meta, tail, stream, once, *arguments),
             len(data),
             library_key=event.idempotency_key is None,
         )
@@ -97,24 +107,19 @@ class Options:
     def end(self, channel: str) -> Command:
         """The command that ends `channel`. It needs no key: a channel ends once. Raises `InvalidChannel`."""
         name = validate_channel(channel)
-        data = encode_data({"channel": name}, self.max_event_bytes)
-        retention = self.retention(None, None)
-        arguments = self._arguments(Kind.END, name, END_TYPE.encode(), data, retention)
-        return Command(name, (3, *self._keys(name), *arguments), len(data), library_key=False)
+        data = encode_data({"channel": name}, _LARGEST_EVENT_BYTES)
+        meta, tail, stream, live = _keys(self.partition, name)
+        limits = b"%d" % self.retention_events, _ms(self.retention_seconds)
+        arguments = (b"end", live, END_TYPE.encode(), data, *limits)
+        return Command(name, (3, meta, tail, stream, *arguments), len(data), library_key=False)
 
-    def _keys(self, channel: Channel) -> tuple[bytes, bytes, bytes]:
-        partition = self.partition
-        return (
-            partition.meta.encode(),
-            partition.tail(channel).encode(),
-            partition.stream(channel).encode(),
-        )
 
-    def _arguments(
-        self, kind: Kind, channel: Channel, type_: bytes, data: bytes, retention: Retention
-    ) -> tuple[bytes, ...]:
-        live = self.partition.live(channel).encode()
-        return kind.value.encode(), live, type_, data, b"%d" % retention.events, _ms(retention.seconds)
+@lru_cache(maxsize=4096)
+def _keys(partition: Partition, channel: Channel) -> tuple[bytes, bytes, bytes, bytes]:
+    """Meta, tail, stream and live channel. To build them is a good part of a publish's cost here."""
+    keys = partition.meta, partition.tail(channel), partition.stream(channel), partition.live(channel)
+    meta, tail, stream, live = (key.encode() for key in keys)
+    return meta, tail, stream, live
 
 
 def event_commands(

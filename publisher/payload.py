@@ -66,9 +66,7 @@ def decode(raw: bytes) -> Payload:
         version, id_, prev, wall_ms, kind, *_ = head.decode("ascii").split(" ")
         if version != "1":
             raise InvalidPayload(f"contract version {version[:16]!r}, this is 1")
-        payload = Payload(
-            EventId.parse(id_), Position.parse(prev), int(wall_ms), _KINDS[kind], type_, data
-        )
+        payload = Payload(EventId.parse(id_), Position.parse(prev), int(wall_ms), _KINDS[kind], type_, data)
         type_.decode()
         data.decode()
     except InvalidPayload:
