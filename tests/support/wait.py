@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +29,10 @@ def eventually(predicate: Callable[[], T], *, seconds: float = 10, what: str = "
     return value
 
 
+@overload
+async def aeventually(predicate: Callable[[], Awaitable[T]], *, seconds: float = 10, what: str = "") -> T: ...
+@overload
+async def aeventually(predicate: Callable[[], T], *, seconds: float = 10, what: str = "") -> T: ...
 async def aeventually(predicate: Callable[[], T | Awaitable[T]], *, seconds: float = 10, what: str = "") -> T:
     """`eventually` for a coroutine: the predicate may be a plain or an async function.
 

@@ -1,0 +1,145 @@
+"""The shipped nginx configuration, in front of two real gateways."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from publisher import Publisher
+from tests.support.gateway_process import GatewayProcess
+from tests.support.nginx import Nginx, find_nginx
+from tests.support.processes import free_port
+from tests.support.sse import SseClient, SseConnection
+from tests.support.wait import aeventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import StartGateway
+    from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+
+Gateways = tuple[GatewayProcess, GatewayProcess]
+
+
+@pytest.fixture
+def gateways(start_gateway: StartGateway) -> Gateways:
+    settings = {"publish_token": GatewayProcess.PUBLISH_TOKEN, "heartbeat_seconds": 0.2, "retry_ms": 100}
+    return start_gateway(**settings), start_gateway(**settings)
+
+
+@pytest.fixture
+def nginx(gateways: Gateways) -> Iterator[Nginx]:
+    with Nginx((gateways[0].port, gateways[1].port)) as server:
+        yield server
+
+
+@pytest.fixture
+def publisher(redis_server: RedisServer, prefix: str) -> Iterator[Publisher]:
+    with Publisher(redis_server.url, prefix=prefix) as client:
+        yield client
+
+
+def serving(gateways: Gateways) -> list[GatewayProcess]:
+    """The gateways that have a stream open, by their metrics."""
+    return [gateway for gateway in gateways if gateway.alive() and _open_streams(gateway)]
+
+
+def _open_streams(gateway: GatewayProcess) -> float:
+    _, body = gateway.admin_get("/metrics")
+    values = [line.split()[-1] for line in body.decode().splitlines() if line.startswith("fanlight_streams ")]
+    assert values, f"no metric of the open streams in:\n{body.decode()}"
+    return float(values[0])
+
+
+async def test_each_event_passes_at_once_and_uncompressed(nginx: Nginx, publisher: Publisher) -> None:
+    headers = {"Accept-Encoding": "gzip, deflate, br"}
+    async with await SseConnection.open(f"{nginx.url}/events?channel=a", headers=headers) as connection:
+        assert connection.status == 200
+        assert connection.headers["content-type"].startswith("text/event-stream")
+        assert "content-encoding" not in connection.headers
+        assert (await connection.next_event()).type == "fanlight.open"
+        for number in range(20):  # each is asked for before the next is published: nothing may wait for more
+            published = publisher.publish("a", str(number))
+            event = await connection.next_event(seconds=5)
+            assert (event.data, event.id) == (str(number), published.id)
+
+
+async def test_a_quiet_stream_gets_its_heartbeats(nginx: Nginx) -> None:
+    async with await SseConnection.open(f"{nginx.url}/events?channel=a") as connection:
+        await connection.until(lambda: len(connection.parser.comments) >= 3)
+
+
+async def test_post_publish_goes_through(nginx: Nginx) -> None:
+    async with await SseConnection.open(f"{nginx.url}/events?channel=a") as connection:
+        await connection.next_event()
+        data = "x" * 200_000  # more than nginx' buffers
+        request = http.client.HTTPConnection(nginx.host, nginx.port, timeout=10)
+        headers = {
+            "Authorization": f"Bearer {GatewayProcess.PUBLISH_TOKEN}",
+            "Content-Type": "application/json",
+        }
+        request.request("POST", "/publish", json.dumps({"channel": "a", "data": data}), headers)
+        response = request.getresponse()
+        answer = json.loads(response.read())
+        request.close()
+        assert response.status == 200, answer
+        event = await connection.next_event()
+        assert (event.id, event.data) == (answer["id"], data)
+
+
+async def test_the_other_gateway_takes_over_without_a_hole(
+    nginx: Nginx, gateways: Gateways, publisher: Publisher
+) -> None:
+    sent = [publisher.publish("a", str(number)).id for number in range(5)]
+    async with SseClient(f"{nginx.url}/events?channel=a&last=5", reconnect_at_once=True) as client:
+        await client.opened()
+        for turn in range(4):
+            [node] = await aeventually(lambda: serving(gateways), what="one gateway has the stream")
+            node.kill()
+            sent += [publisher.publish("a", f"{turn}.{number}").id for number in range(20)]
+            await client.opened(times=turn + 2)
+            node.start()
+        await client.until(lambda: len(client.messages) >= len(sent))
+        assert [event.id for event in client.messages] == sent
+        assert {event.type for event in client.system} == {"fanlight.open"}
+        assert set(client.statuses) == {200}
+
+
+async def test_with_both_gateways_gone_clients_come_back_and_miss_nothing(
+    nginx: Nginx, gateways: Gateways, publisher: Publisher
+) -> None:
+    async with SseClient(f"{nginx.url}/events?channel=a", reconnect_at_once=True) as client:
+        await client.opened()
+        first = publisher.publish("a", "before").id
+        await client.until(lambda: len(client.messages) == 1)
+        for gateway in gateways:
+            gateway.kill()
+        turned_away = len(client.connections) + 2
+        await client.until(lambda: len(client.connections) >= turned_away)
+        second = publisher.publish("a", "while away").id
+        assert client.failed is None
+        assert client.last_event_id == first
+        for gateway in gateways:
+            gateway.start()
+        await client.until(lambda: len(client.messages) == 2)
+        assert [event.id for event in client.messages] == [first, second]
+        assert not [event for event in client.system if event.type == "fanlight.gap"]
+
+
+async def test_with_no_gateway_at_all_the_answer_is_a_stream_that_ends() -> None:
+    with Nginx((free_port(), free_port())) as nginx:
+        headers = {"Origin": "https://app.example"}
+        async with await SseConnection.open(f"{nginx.url}/events?channel=a", headers=headers) as connection:
+            await connection.until_end()
+        assert connection.status == 200
+        assert connection.headers["content-type"] == "text/event-stream"
+        assert connection.headers["access-control-allow-origin"] == "https://app.example"
+        assert connection.headers["access-control-allow-credentials"] == "true"
+        assert connection.parser.retry_ms in (2000, 3000, 4000, 5000)
+        assert connection.parser.last_event_id is None
+        assert not connection.events
