@@ -1,0 +1,1 @@
+"""The Redis side: the subscriber connection, and reads of the streams."""

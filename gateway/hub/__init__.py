@@ -1,0 +1,1 @@
+"""Channels to subscriptions: who gets what. Synchronous and without I/O."""

@@ -1,0 +1,176 @@
+"""The composition root: what a gateway node is made of, and how its parts are wired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.broker.link import Link
+from gateway.broker.streams import Streams as StreamReads
+from gateway.http.admin import Admin
+from gateway.http.cors import Cors
+from gateway.http.demo import Demo
+from gateway.http.events import Events
+from gateway.http.publish import Publish
+from gateway.http.streams import Streams
+from gateway.hub.hub import Hub
+from gateway.hub.state import Limits
+from gateway.metrics import Exposition, counter, counters, gauge, info
+from gateway.protocol.interest import Interest
+from publisher import AsyncPublisher
+from publisher.channels import Partition
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+    from gateway.settings import Settings
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+
+
+class Gateway:
+    """One node. Make it within a running loop; `gateway.lifecycle` starts and stops it."""
+
+    def __init__(self, settings: Settings, spawn: Spawn) -> None:
+        self.settings = settings
+        partition = Partition(settings.prefix)
+        self.redis = Redis(
+            connection_pool=BlockingConnectionPool.from_url(
+                settings.redis_url,
+                max_connections=settings.max_replays,
+                timeout=None,
+                socket_timeout=settings.link_deadline_seconds,
+                socket_connect_timeout=settings.link_deadline_seconds,
+                retry=Retry(NoBackoff(), 0),
+            )
+        )
+        self.publisher = AsyncPublisher(
+            settings.redis_url,
+            prefix=settings.prefix,
+            retention_events=settings.retention_events,
+            retention_seconds=settings.retention_seconds,
+            max_event_bytes=settings.max_event_bytes,
+            deadline_seconds=settings.link_deadline_seconds,
+        )
+        interest = Interest()
+        self.interest = interest
+        self.hub = Hub(
+            interest,
+            Limits(
+                hot_tail_bytes=settings.hot_tail_bytes,
+                hot_tails_bytes=settings.hot_tails_bytes,
+                page_bytes=settings.page_bytes,
+                max_replays=settings.max_replays,
+                linger_seconds=settings.linger_seconds,
+            ),
+        )
+        self.link = Link(
+            settings.redis_url,
+            partition,
+            interest,
+            self.hub,
+            position_read_seconds=settings.position_read_seconds,
+            deadline_seconds=settings.link_deadline_seconds,
+            reconnect_max_seconds=settings.reconnect_max_seconds,
+        )
+        self.reads = StreamReads(
+            self.redis,
+            partition,
+            spawn,
+            page_bytes=settings.page_bytes,
+            max_event_bytes=settings.max_event_bytes,
+        )
+        self.hub.wire(self.link, self.reads)
+        self.streams = Streams(self.hub, settings)
+        cors = Cors(settings.allowed_origins)
+        self.events = Events(self.hub, self.streams, cors, settings)
+        self.publish = Publish(self.publisher, cors, settings)
+        self._demo = Demo() if settings.demo else None
+        self._exposition = Exposition(self.metrics)
+
+    def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
+        """The application of the public port. `extra_routes` come first."""
+        app = web.Application(client_max_size=self.settings.max_publish_body_bytes)
+        if extra_routes is not None:
+            extra_routes(app)
+        self.events.add_to(app)
+        self.publish.add_to(app)
+        if self._demo is not None:
+            self._demo.add_to(app)
+        return app
+
+    def admin_app(self) -> web.Application:
+        """The application of the admin port."""
+        app = web.Application()
+        Admin(self._exposition, self.readiness).add_to(app)
+        return app
+
+    def readiness(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether the balancer should send new streams here, and what the node knows of itself.
+
+        The loss of Redis does not make it unready: all nodes would be so at once, the balancer would
+        answer 503, and every EventSource would give up for good.
+        """
+        link = self.link.state
+        lost_for = asyncio.get_running_loop().time() - link.lost_at if link.lost_at is not None else 0.0
+        ready = self.streams.accepting and link.generation > 0
+        return ready, {
+            "accepting": self.streams.accepting,
+            "streams": self.streams.open,
+            "redis": {
+                "connected": link.connected,
+                "generation": link.generation,
+                "lost_seconds": round(lost_for, 3),
+                "round_trip_seconds": round(link.round_trip_seconds, 6),
+                "last_error": link.last_error,
+            },
+        }
+
+    def metrics(self) -> Iterable[Metric]:
+        """The node's metrics, as they are now."""
+        streams, hub, link = self.streams, self.hub, self.link.state
+        counts, groups, node = hub.counts, hub.groups, hub.node
+        closed = {reason.value: float(count) for reason, count in streams.closed_total.items()}
+        yield info("build", "What runs here.", {"version": version("fanlight")})
+        yield gauge("streams_open", "Open event streams.", streams.open)
+        yield counter("streams_opened", "Event streams opened.", streams.opened_total)
+        yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
+        yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
+        yield gauge("channels", "Channels that this node follows.", len(node.channels))
+        yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
+        yield counter("events_ingested", "Events taken from the Redis link.", counts.ingested)
+        yield counter("events_invalid", "Messages that are not events of ours.", counts.invalid)
+        yield counter("entries_invalid", "Stream entries that are not ours.", self.reads.invalid_entries)
+        yield counter("events_delivered", "Events written to live streams.", groups.delivered)
+        yield counter("events_replayed", "Events written in replays.", counts.replayed)
+        yield counter("delivered_bytes", "Bytes written to live streams.", groups.delivered_bytes)
+        yield counters(
+            "replay_steps",
+            "Steps of replays, by where the events came from.",
+            "source",
+            {"redis": counts.replays_from_log, "memory": counts.replays_from_memory},
+        )
+        yield counter("pages_read", "Pages read from Redis streams.", self.reads.pages_read)
+        yield counter("pages_shared", "Pages that served a further reader.", self.reads.pages_shared)
+        yield counters("gaps", "Gaps announced, by reason.", "reason", counts.gaps)
+        yield counter("holes_healed", "Events missed by a whole link.", counts.holes_healed)
+        yield counter("slow_streams", "Live streams sent back to replay by a backlog.", counts.demoted)
+        yield gauge("hot_tails_bytes", "Events kept in memory.", hub.hot_tails.bytes)
+        yield counter("hot_tails_dropped", "Events dropped from memory at its bound.", hub.hot_tails.dropped)
+        yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
+        yield counter("redis_generations", "Redis links made.", link.generation)
+        yield gauge("redis_round_trip_seconds", "Last position read's round trip.", link.round_trip_seconds)
+        yield counter("published", "Events published over HTTP.", self.publish.published_total)
+        yield counter("publish_refused", "Events refused over HTTP.", self.publish.refused_total)
+
+    async def aclose(self) -> None:
+        """Close the connections for commands."""
+        await self.redis.aclose()
+        await self.publisher.disconnect()

@@ -1,0 +1,147 @@
+"""The subscriber connection: RESP3 over an asyncio Protocol, drained in batches.
+
+redis-py's asyncio pub/sub hides a reconnect or raises, never notices a stalled server, and undoes an
+UNSUBSCRIBE that was in flight; and it costs one `await` a message. Here `data_received` decodes all that
+has arrived, synchronously, and the listener hears of the end of each batch.
+
+Pushes and replies come on one connection in the order in which Redis executed the commands: that is
+what makes a position read on it exact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+import hiredis
+
+Reply = Any
+Then = Callable[[Reply], None]
+
+pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
+_PUSH: Final = hiredis.PushNotification
+_NOT_ENOUGH: Final = object()
+
+
+class ProtocolError(ConnectionError):
+    """What Redis sent can't be read, or answers nothing that was asked."""
+
+
+class Listener(Protocol):
+    """Who hears of pushes."""
+
+    def push(self, push: list[Any]) -> None:
+        """A push message, in order."""
+
+    def end_of_batch(self) -> None:
+        """All that had arrived is dispatched."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called once; nothing follows."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, one generation: it is never reused after it was lost."""
+
+    def __init__(self, listener: Listener, *, user_timeout_seconds: float) -> None:
+        self._listener = listener
+        self._user_timeout_seconds = user_timeout_seconds
+        self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+        self._waiting: deque[tuple[Then, float]] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._error: Exception | None = None
+        self.closed = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                milliseconds = int(self._user_timeout_seconds * 1000)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+    def data_received(self, data: bytes) -> None:
+        if self.closed:
+            return
+        reader, listener = self._reader, self._listener
+        try:
+            reader.feed(data)
+            while (item := reader.gets()) is not _NOT_ENOUGH:
+                if type(item) is _PUSH:
+                    listener.push(item)
+                elif self._waiting:
+                    self._waiting.popleft()[0](item)
+                else:
+                    raise ProtocolError(f"Redis answered a command that was not sent: {item!r:.200}")
+                if self.closed:
+                    return
+        except hiredis.ProtocolError as error:
+            self.abort(ProtocolError(f"Redis sent what is not RESP: {error}"))
+            return
+        except ProtocolError as error:
+            self.abort(error)
+            return
+        listener.end_of_batch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(self._error or exc)
+
+    # For the link.
+
+    def send(self, *commands: tuple[tuple[str | bytes | int, ...], Then | None]) -> None:
+        """Send commands in one write; each reply is given to its function (an error as an instance).
+
+        SUBSCRIBE and UNSUBSCRIBE have no reply of their own under RESP3: give None. Their refusal is a
+        reply, though, that then meets the next command's function, or nobody: so any error reply has
+        to end the connection.
+        """
+        if self.closed or self._transport is None:
+            return
+        now = self._loop.time()
+        self._waiting.extend((then, now) for _, then in commands if then is not None)
+        self._transport.write(b"".join(pack(command) for command, _ in commands))
+
+    async def ask(self, *command: str | bytes | int) -> Reply:
+        """Send one command and wait for its reply; an error reply is raised."""
+        answer: asyncio.Future[Reply] = self._loop.create_future()
+
+        def then(reply: Reply) -> None:
+            if not answer.done():
+                answer.set_result(reply)
+
+        self.send((command, then))
+        if self.closed:
+            raise ConnectionResetError("the connection to Redis was lost")
+        self._asking = answer
+        reply = await answer
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def oldest_wait_seconds(self) -> float:
+        """For how long the oldest command has been without an answer."""
+        return self._loop.time() - self._waiting[0][1] if self._waiting else 0.0
+
+    def abort(self, error: Exception) -> None:
+        """Close at once; the listener hears of it before this returns."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._lost(error)
+
+    _asking: asyncio.Future[Reply] | None = None
+
+    def _lost(self, error: Exception | None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._waiting.clear()
+        if self._asking is not None and not self._asking.done():
+            self._asking.set_exception(error or ConnectionResetError("Redis closed the connection"))
+        self._listener.connection_lost(error)

@@ -1,0 +1,213 @@
+"""Reads of the Redis streams, on a pool of their own, shared between those who want the same page.
+
+Clients that come back together mostly hold the same cursor: a page that is under way, or was read a
+moment ago, serves all of them. It carries the bound up to which it is complete, so it serves a reader
+with a later target just as well: that one goes on from the bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.broker.backoff import backoff_seconds
+from gateway.logs import get_logger
+from gateway.protocol.merge import Page, Read
+from gateway.protocol.publication import Publication
+from publisher.channels import Channel, Partition
+from publisher.ids import Position
+from publisher.payload import FIELD, InvalidPayload
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+
+_KEPT_SECONDS: Final = 2.0
+_KEPT_BYTES: Final = 16_777_216
+_FIRST_ENTRY_BYTES: Final = 2048
+_MIN_COUNT: Final = 16
+_MAX_COUNT: Final = 1000
+
+
+class Streams:
+    """The log, as the hub reads it."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        partition: Partition,
+        spawn: Spawn,
+        *,
+        page_bytes: int,
+        max_event_bytes: int,
+    ) -> None:
+        self._redis = redis
+        self._partition = partition
+        self._spawn = spawn
+        self._page_bytes = page_bytes
+        self._max_event_bytes = max_event_bytes
+        self._entry_bytes = float(_FIRST_ENTRY_BYTES)
+        self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
+        self._kept: OrderedDict[tuple[Channel, Position], tuple[Page, float, int]] = OrderedDict()
+        self._kept_bytes = 0
+        self._log = get_logger("streams")
+        self.pages_read = 0
+        self.pages_shared = 0
+        self.invalid_entries = 0
+
+    def new_generation(self) -> None:
+        """Pages of an older generation may speak of a history that broke off: forget them.
+
+        Connections of the pool may lead to a primary that is none any more: they are closed.
+        """
+        self._under_way = {}
+        self._kept.clear()
+        self._kept_bytes = 0
+        self._spawn(self._redis.connection_pool.disconnect(inuse_connections=True), "replay-disconnect")
+
+    def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
+        """Read a page for each, and call `done`: at once where all of them are at hand."""
+        self._forget_old()
+        pages = [self._kept.get((read.channel, read.lower)) for read in reads]
+        if all(pages):
+            self.pages_shared += len(pages)
+            done([kept[0] for kept in pages if kept is not None])
+            return
+        self._spawn(self._read_all(reads, done), "replay-read")
+
+    def newest(
+        self,
+        channels: Sequence[Channel],
+        target: Position,
+        count: int,
+        done: Callable[[Sequence[Position]], None],
+    ) -> None:
+        """For each channel, the position just below its newest `count` events up to `target`."""
+        self._spawn(self._newest(channels, target, count, done), "replay-newest")
+
+    async def _read_all(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
+        done(await asyncio.gather(*map(self._page, reads)))
+
+    async def _page(self, read: Read) -> Page:
+        key = (read.channel, read.lower)
+        kept = self._kept.get(key)
+        if kept is not None:
+            self.pages_shared += 1
+            return kept[0]
+        under_way = self._under_way.get(key)
+        if under_way is not None:
+            self.pages_shared += 1
+            return await asyncio.shield(under_way)
+        shared = self._under_way
+        future = shared[key] = asyncio.get_running_loop().create_future()
+        try:
+            page = await self._read(read)
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            del shared[key]
+        future.set_result(page)
+        if shared is self._under_way:  # still the same generation
+            self._keep(key, page)
+        return page
+
+    async def _read(self, read: Read) -> Page:
+        """One XRANGE, tried again for as long as Redis fails."""
+        stream = self._partition.stream(read.channel)
+        count = max(_MIN_COUNT, min(_MAX_COUNT, int(self._page_bytes / self._entry_bytes)))
+
+        async def command() -> Any:
+            return await self._redis.xrange(stream, f"({read.lower}", str(read.target), count)
+
+        entries = await self._persist(command)
+        self.pages_read += 1
+        if entries is None:
+            return Page((), read.target)
+        publications: list[Publication] = []
+        invalid: list[Position] = []
+        size = 0
+        for raw_id, fields in entries:
+            position = Position.parse(raw_id.decode())
+            size += sum(map(len, fields.values())) if fields else 0
+            publication = self._decode(read.channel, position, fields)
+            if publication is None:
+                invalid.append(position)
+            else:
+                publications.append(publication)
+        if entries:
+            # Grows at once, shrinks slowly: too large a page is worse than one too small.
+            mean = max(1.0, size / len(entries))
+            self._entry_bytes = max(mean, 0.9 * self._entry_bytes)
+        complete_to = Position.parse(entries[-1][0].decode()) if len(entries) == count else read.target
+        return Page(tuple(publications), complete_to, tuple(invalid))
+
+    def _decode(self, channel: Channel, position: Position, fields: dict[bytes, bytes]) -> Publication | None:
+        raw = fields.get(FIELD) if fields else None
+        if raw is not None and len(raw) <= self._max_event_bytes + _FIRST_ENTRY_BYTES:
+            try:
+                publication = Publication.decode(channel, raw)
+            except InvalidPayload:
+                pass
+            else:
+                if publication.position == position:
+                    return publication
+        self.invalid_entries += 1
+        return None
+
+    async def _newest(
+        self,
+        channels: Sequence[Channel],
+        target: Position,
+        count: int,
+        done: Callable[[Sequence[Position]], None],
+    ) -> None:
+        starts = []
+        for channel in channels:
+            stream = self._partition.stream(channel)
+
+            async def command(stream: str = stream) -> Any:
+                return await self._redis.xrevrange(stream, str(target), "-", count)
+
+            entries = await self._persist(command)
+            starts.append(Position.parse(entries[-1][0].decode()).before() if entries else target)
+        done(starts)
+
+    async def _persist(self, command: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a read until it succeeds. None where the key is not a stream."""
+        attempt = 0
+        while True:
+            try:
+                return await command()
+            except ResponseError as error:
+                if str(error).startswith("WRONGTYPE"):
+                    return None
+                failed: Exception = error
+            except (RedisError, OSError, TimeoutError) as error:
+                failed = error
+            if attempt in (0, 8):
+                self._log.warning("stream_read_failed", error=f"{type(failed).__name__}: {failed}")
+            await asyncio.sleep(backoff_seconds(attempt, 2.0))
+            attempt += 1
+
+    # The pages of the last moments.
+
+    def _keep(self, key: tuple[Channel, Position], page: Page) -> None:
+        size = sum(publication.size_bytes for publication in page.publications)
+        until = asyncio.get_running_loop().time() + _KEPT_SECONDS
+        self._kept[key] = (page, until, size)
+        self._kept_bytes += size
+        while self._kept_bytes > _KEPT_BYTES:
+            self._drop_oldest()
+
+    def _forget_old(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._kept and next(iter(self._kept.values()))[1] < now:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, (_, _, size) = self._kept.popitem(last=False)
+        self._kept_bytes -= size

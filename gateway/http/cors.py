@@ -1,0 +1,44 @@
+"""CORS (WHATWG Fetch, section 3.2): exact origins, with credentials.
+
+The entry `*` in the settings stands for any origin, without credentials: for development.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+_ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
+_PREFLIGHT_SECONDS = "600"
+
+
+class Cors:
+    """Which origins may read the answers."""
+
+    def __init__(self, allowed_origins: Iterable[str]) -> None:
+        self._origins = frozenset(allowed_origins)
+        self._any = "*" in self._origins
+
+    def headers(self, request_headers: Mapping[str, str]) -> dict[str, str]:
+        """What every answer to this request carries."""
+        origin = request_headers.get("Origin")
+        if origin is not None and origin in self._origins:
+            return {
+                "Access-Control-Allow-Origin": origin,
+                "Access-Control-Allow-Credentials": "true",
+                "Vary": "Origin",
+            }
+        if self._any:
+            return {"Access-Control-Allow-Origin": "*"}
+        # The answer depends on the origin also where this one is not allowed: caches have to know.
+        return {"Vary": "Origin"} if self._origins else {}
+
+    def preflight(self, request_headers: Mapping[str, str], methods: str) -> dict[str, str]:
+        """What the answer to a preflight carries."""
+        headers = self.headers(request_headers)
+        if "Access-Control-Allow-Origin" in headers:
+            headers |= {
+                "Access-Control-Allow-Methods": methods,
+                "Access-Control-Allow-Headers": _ALLOWED_HEADERS,
+                "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
+            }
+        return headers

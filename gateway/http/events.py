@@ -1,0 +1,147 @@
+"""`GET /events`: from a request to a live stream.
+
+1. Admission. Any status but 200 makes a browser's EventSource give up for good, so overload, drain and
+   the loss of Redis are answered with 200, one `retry:` and the end of the stream.
+2. Register in the hub, which subscribes; wait until all channels have their floors. Only then send the
+   head: what is published after a browser's `open` is delivered.
+3. In one synchronous step: the head, and the start of the replay, which goes live by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import hdrs, web
+from aiohttp.http import HttpVersion11
+
+from gateway.http.problems import problem
+from gateway.http.stream import EventStream
+from gateway.hub.subscription import Subscription
+from gateway.protocol import sse
+from gateway.protocol.request import BadRequest, StreamRequest
+
+if TYPE_CHECKING:
+    from gateway.http.cors import Cors
+    from gateway.http.streams import Streams
+    from gateway.hub.hub import Hub
+    from gateway.settings import Settings
+
+CONTENT_TYPE: Final = "text/event-stream"
+_HEADERS: Final = {
+    "Content-Type": CONTENT_TYPE,
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_METHODS: Final = "GET, HEAD, OPTIONS"
+_SHED_FACTOR: Final = 2.0
+"""Who was turned away comes back later than who was merely cut off."""
+
+
+class Events:
+    """The handler of the stream's resource."""
+
+    def __init__(self, hub: Hub, streams: Streams, cors: Cors, settings: Settings) -> None:
+        self._hub = hub
+        self._streams = streams
+        self._cors = cors
+        self._settings = settings
+        self.shed_total = 0
+        self._waiting = 0
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_get("/events", self.get, allow_head=False)
+        app.router.add_head("/events", self.head)
+        app.router.add_options("/events", self.options)
+
+    async def options(self, request: web.Request) -> web.Response:
+        headers = self._cors.preflight(request.headers, _METHODS)
+        return web.Response(status=204, headers={"Allow": _METHODS, **headers})
+
+    async def head(self, request: web.Request) -> web.Response:
+        """What GET would answer, without subscribing."""
+        try:
+            self._parse(request)
+        except BadRequest as error:
+            return problem(HTTPStatus.BAD_REQUEST, str(error))
+        return web.Response(headers=_HEADERS | self._cors.headers(request.headers))
+
+    async def get(self, request: web.Request) -> web.Response:
+        cors = self._cors.headers(request.headers)
+        try:
+            asked = self._parse(request)
+        except BadRequest as error:
+            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
+        if not self._may_enter():
+            return self._shed(request, cors)
+        chunked = request.version >= HttpVersion11
+        stream = EventStream(self._streams, chunked=chunked)
+        subscription = stream.subscription = Subscription(
+            stream,
+            asked.channels,
+            encoding=sse.Encoding(chunked, asked.envelope),
+            cursor=asked.cursor,
+            last=asked.last,
+        )
+        self._hub.register(subscription)
+        started = False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._settings.link_deadline_seconds):
+                while not self._hub.is_ready(subscription):
+                    await stream.wait_ready()
+            # From here to the end without an await: nothing may come between floors and start.
+            if self._hub.is_finished(subscription):
+                return web.Response(status=204, headers={"Cache-Control": "no-store", **cors})
+            started = stream.take_over(request, self._head(chunked, cors))
+            if started:
+                self._hub.start(subscription)
+        except TimeoutError:
+            return self._shed(request, cors)
+        finally:
+            self._waiting -= 1
+            if not started:
+                self._hub.unregister(subscription, asyncio.get_running_loop().time())
+        # aiohttp has forgotten the connection: this is written nowhere.
+        return web.Response()
+
+    def _parse(self, request: web.Request) -> StreamRequest:
+        try:
+            query = list(request.query.items())
+        except ValueError:
+            raise BadRequest("the query is not UTF-8, percent-encoded") from None
+        return StreamRequest.parse(
+            query,
+            request.headers.get("Last-Event-ID"),
+            max_channels=self._settings.max_channels_per_stream,
+            max_last=self._settings.max_last_events,
+        )
+
+    def _may_enter(self) -> bool:
+        streams = self._streams
+        if not streams.accepting or not self._hub.node.in_sync:
+            return False
+        return streams.open + self._waiting < self._settings.max_streams
+
+    def _shed(self, request: web.Request, cors: dict[str, str]) -> web.Response:
+        """Turn a client away so that it comes back."""
+        self.shed_total += 1
+        retry_ms = self._streams.retry_ms(_SHED_FACTOR)
+        if CONTENT_TYPE not in request.headers.get(hdrs.ACCEPT, CONTENT_TYPE):
+            return problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "This node takes no new streams at the moment; try again.",
+                headers={"Retry-After": str(max(1, retry_ms // 1000)), **cors},
+            )
+        return web.Response(body=sse.retry(retry_ms), headers=_HEADERS | cors)
+
+    def _head(self, chunked: bool, cors: dict[str, str]) -> bytes:
+        """The response's head, and the reconnection time."""
+        status = "HTTP/1.1 200 OK" if chunked else "HTTP/1.0 200 OK"
+        headers = {**_HEADERS, "Date": formatdate(usegmt=True), **cors}
+        headers |= {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
+        lines = [status, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        retry = sse.retry(self._streams.retry_ms())
+        return "\r\n".join(lines).encode() + (sse.chunk(retry) if chunked else retry)

@@ -1,0 +1,181 @@
+"""`POST /publish`: publishing over HTTP, for those who have no publisher library.
+
+Off unless a publish token is set. Items of a batch are answered one by one, in order: a bad one never
+costs a good one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import hdrs, web
+
+from gateway.http.problems import problem
+from gateway.protocol.publishing import BadItem, Item, PublishRequest
+from gateway.protocol.request import BadRequest
+from publisher import (
+    AsyncPublisher,
+    ChannelClosed,
+    DataTooLarge,
+    Event,
+    InvalidEvent,
+    Published,
+    PublishError,
+    RedisUnreachable,
+)
+
+if TYPE_CHECKING:
+    from gateway.http.cors import Cors
+    from gateway.settings import Settings
+
+_METHODS: Final = "POST, OPTIONS"
+_NDJSON: Final = "application/x-ndjson"
+_JSON: Final = "application/json"
+_RETRY_AFTER_SECONDS: Final = "1"
+
+Result = Published | PublishError | BadItem
+
+
+class Publish:
+    """The handler of the publish resource."""
+
+    def __init__(self, publisher: AsyncPublisher, cors: Cors, settings: Settings) -> None:
+        self._publisher = publisher
+        self._cors = cors
+        self._token = settings.publish_token
+        self._max_items = settings.max_publish_batch
+        self.published_total = 0
+        self.refused_total = 0
+
+    def add_to(self, app: web.Application) -> None:
+        app.router.add_post("/publish", self.post)
+        app.router.add_options("/publish", self.options)
+
+    async def options(self, request: web.Request) -> web.Response:
+        headers = self._cors.preflight(request.headers, _METHODS)
+        return web.Response(status=204, headers={"Allow": _METHODS, **headers})
+
+    async def post(self, request: web.Request) -> web.Response:
+        cors = self._cors.headers(request.headers)
+        refusal = self._authorize(request, cors)
+        if refusal is not None:
+            return refusal
+        if request.content_type not in (_JSON, _NDJSON):
+            detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
+        try:
+            body = await request.read()
+            lines = request.content_type == _NDJSON
+            asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
+        except web.HTTPRequestEntityTooLarge:
+            detail = "The body is too large; send the events in several requests."
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
+        except BadRequest as error:
+            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
+        results = await self._publish(asked.items)
+        if asked.single:
+            return _single(asked.items[0], results, cors)
+        return _json(_batch(results), cors)
+
+    def _authorize(self, request: web.Request, cors: Mapping[str, str]) -> web.Response | None:
+        if self._token is None:
+            detail = "Publishing over HTTP is off on this gateway: it has no publish token."
+            return problem(HTTPStatus.FORBIDDEN, detail, headers=cors)
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+        given, wanted = token.encode("utf-8", "replace"), self._token.get_secret_value().encode()
+        if scheme.lower() == "bearer" and hmac.compare_digest(given, wanted):
+            return None
+        return problem(
+            HTTPStatus.UNAUTHORIZED,
+            "Send the publish token: Authorization: Bearer <token>",
+            headers={"WWW-Authenticate": "Bearer", **cors},
+        )
+
+    async def _publish(self, items: tuple[Item | BadItem, ...]) -> list[Result]:
+        """A result for each channel of each item, in order. Runs of events go out together."""
+        results: list[Result] = []
+        run: list[Event] = []
+        # Where the run's results belong.
+        places: list[int] = []
+
+        async def send() -> None:
+            for place, result in zip(places, await self._publisher.publish_each(run), strict=True):
+                results[place] = result
+            run.clear()
+            places.clear()
+
+        for item in items:
+            if isinstance(item, BadItem):
+                results.append(item)
+                continue
+            for channel in item.channels:
+                if item.close:
+                    await send()
+                    results.append(await self._close(channel))
+                    continue
+                event = Event(
+                    channel=channel, data=item.data, type=item.type, idempotency_key=item.idempotency_key
+                )
+                places.append(len(results))
+                run.append(event)
+                results.append(BadItem("not published yet"))
+        await send()
+        self.published_total += sum(isinstance(result, Published) for result in results)
+        self.refused_total += sum(not isinstance(result, Published) for result in results)
+        return results
+
+    async def _close(self, channel: str) -> Result:
+        try:
+            return await self._publisher.close(channel)
+        except PublishError as error:
+            return error
+
+
+def _entry(result: Result) -> dict[str, Any]:
+    match result:
+        case Published():
+            return {"channel": result.channel, "id": result.id, "duplicate": result.duplicate}
+        case BadItem():
+            return {"error": {"type": "BadItem", "detail": result.detail}}
+        case _:
+            return {"error": {"type": type(result).__name__, "detail": str(result)}}
+
+
+def _batch(results: list[Result]) -> dict[str, Any]:
+    published = sum(isinstance(result, Published) for result in results)
+    return {
+        "results": list(map(_entry, results)),
+        "published": published,
+        "failed": len(results) - published,
+    }
+
+
+def _single(item: Item | BadItem, results: list[Result], cors: Mapping[str, str]) -> web.Response:
+    if isinstance(item, Item) and item.several:
+        return _json(_batch(results), cors)
+    result = results[0]
+    match result:
+        case Published():
+            return _json(_entry(result), cors)
+        case BadItem():
+            return problem(HTTPStatus.BAD_REQUEST, result.detail, headers=cors)
+        case DataTooLarge():
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(result), headers=cors)
+        case InvalidEvent():
+            return problem(HTTPStatus.BAD_REQUEST, str(result), headers=cors)
+        case ChannelClosed():
+            return problem(HTTPStatus.CONFLICT, str(result), headers=cors)
+        case RedisUnreachable():
+            retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(result), headers=retry)
+        case _:
+            return problem(HTTPStatus.INSUFFICIENT_STORAGE, str(result), headers=cors)
+
+
+def _json(body: object, cors: Mapping[str, str]) -> web.Response:
+    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return web.Response(text=text, content_type=_JSON, headers={"Cache-Control": "no-store", **cors})

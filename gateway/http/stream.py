@@ -1,0 +1,139 @@
+"""One event-stream connection, after aiohttp has parsed the request.
+
+The transport is handed over to a slim protocol: aiohttp's objects for the connection and its task are
+freed, and a write goes straight to the transport. There is no queue, no task, no timer and no lock for a
+connection: the transport's write buffer is the backlog, and it is bounded. Over its mark the subscription
+goes back to replay, where it costs no memory, and reads on when the buffer has drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.protocol import sse
+from gateway.protocol.closing import CloseReason
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from gateway.http.streams import Streams
+    from gateway.hub.subscription import Subscription
+
+
+class EventStream(asyncio.Protocol):
+    """A connection as its subscription's sink."""
+
+    __slots__ = (
+        "_owner",
+        "_ready",
+        "_transport",
+        "bucket",
+        "chunked",
+        "expires_at",
+        "full",
+        "mark_bytes",
+        "marked_at",
+        "opened_at",
+        "reason",
+        "subscription",
+        "uploaded_bytes",
+    )
+
+    subscription: Subscription
+
+    def __init__(self, owner: Streams, *, chunked: bool) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self.chunked = chunked
+        self.full = False
+        """The backlog is over its mark."""
+        self.reason: CloseReason | None = None
+        """Why the stream ended; None while it is open."""
+        self.uploaded_bytes = 0
+        self.bucket = 0
+        self.opened_at = 0.0
+        self.expires_at = 0.0
+        self.marked_at = 0.0
+        """Since when the backlog has not become smaller than `mark_bytes`."""
+        self.mark_bytes = 0
+
+    # Before the hand-over.
+
+    async def wait_ready(self) -> None:
+        """Until the hub says that the subscription's channels have their floors."""
+        self._ready = asyncio.get_running_loop().create_future()
+        await self._ready
+
+    def ready(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+    def take_over(self, request: web.Request, head: bytes) -> bool:
+        """Take the transport from aiohttp, and write the response's head. False if it is gone."""
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            return False
+        handler = request.protocol
+        transport.set_protocol(self)
+        # aiohttp closes the transport of a connection that it is told is lost, if it knows one.
+        handler.transport = None
+        handler.connection_lost(None)
+        self._transport = transport
+        transport.resume_reading()
+        self._owner.opened(self, transport)
+        transport.write(head)
+        return True
+
+    # The sink.
+
+    def write(self, data: bytes) -> None:
+        """Write whole frames."""
+        transport = self._transport
+        # A closing transport takes no more; uvloop's raises, and would cost the others their turn.
+        if transport is not None and self.reason is None and not transport.is_closing():
+            transport.write(data)
+
+    def end(self, reason: CloseReason) -> None:
+        """End the stream behind what was written; the client will come back, unless told otherwise."""
+        if self.reason is not None:
+            return
+        if self.chunked:
+            self.write(sse.LAST_CHUNK)
+        self.reason = reason
+        if self._transport is not None:
+            self._transport.close()
+
+    # For the owner.
+
+    def abort(self, reason: CloseReason) -> None:
+        """Drop the connection, with what is still in its buffer."""
+        self.reason = self.reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def backlog_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    # asyncio.Protocol
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self._owner.filled(self)
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self._owner.drained(self)
+
+    def data_received(self, data: bytes) -> None:
+        """A client has nothing more to say; one that goes on all the same is cut off."""
+        self.uploaded_bytes += len(data)
+        if self.uploaded_bytes > self._owner.max_upload_bytes:
+            self.abort(CloseReason.UPLOADED)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self.reason = self.reason or CloseReason.CLIENT_LEFT
+        self._owner.closed(self)

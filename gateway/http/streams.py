@@ -1,0 +1,141 @@
+"""All open streams of the node: what is done for each of them from time to time, by one task.
+
+The streams stand in buckets, of which one is looked after each tick: a heartbeat, the end of a stream
+that has reached its age, and of one whose client takes nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from gateway.logs import get_logger
+from gateway.protocol import sse
+from gateway.protocol.closing import CloseReason
+
+if TYPE_CHECKING:
+    from gateway.http.stream import EventStream
+    from gateway.hub.hub import Hub
+    from gateway.settings import Settings
+
+_BUCKETS: Final = 16
+_HEARTBEAT: Final = (sse.COMMENT, sse.chunk(sse.COMMENT))
+
+
+class Streams:
+    """The registry of open streams."""
+
+    def __init__(self, hub: Hub, settings: Settings) -> None:
+        self._hub = hub
+        self._settings = settings
+        self._buckets: tuple[set[EventStream], ...] = tuple(set() for _ in range(_BUCKETS))
+        self._log = get_logger("streams")
+        self._loop = asyncio.get_running_loop()
+        self.max_upload_bytes = settings.max_upload_bytes
+        self.accepting = True
+        """False while the node drains."""
+        self._drained: asyncio.Event | None = None
+        self.open = 0
+        self.opened_total = 0
+        self.closed_total: Counter[CloseReason] = Counter()
+
+    def retry_ms(self, factor: float = 1.0) -> int:
+        """A reconnection time with jitter: half to one and a half of the setting."""
+        return max(1, int(self._settings.retry_ms * factor * random.uniform(0.5, 1.5)))
+
+    # From the streams.
+
+    def opened(self, stream: EventStream, transport: asyncio.Transport) -> None:
+        mark = self._settings.write_buffer_bytes
+        transport.set_write_buffer_limits(high=mark, low=mark // 4)
+        now = self._loop.time()
+        stream.opened_at = now
+        stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)
+        stream.bucket = self.opened_total % _BUCKETS
+        self._buckets[stream.bucket].add(stream)
+        self.open += 1
+        self.opened_total += 1
+
+    def filled(self, stream: EventStream) -> None:
+        stream.marked_at = self._loop.time()
+        stream.mark_bytes = stream.backlog_bytes
+        self._hub.filled(stream.subscription)
+
+    def drained(self, stream: EventStream) -> None:
+        self._hub.drained(stream.subscription)
+
+    def closed(self, stream: EventStream) -> None:
+        self._buckets[stream.bucket].discard(stream)
+        self.open -= 1
+        if not self.open and self._drained is not None:
+            self._drained.set()
+        now = self._loop.time()
+        subscription = stream.subscription
+        self._hub.unregister(subscription, now)
+        reason = stream.reason or CloseReason.CLIENT_LEFT
+        self.closed_total[reason] += 1
+        self._log.info(
+            "stream_ended",
+            reason=reason.value,
+            seconds=round(now - stream.opened_at, 3),
+            channels=len(subscription.channels),
+            resumed=subscription.resumed,
+        )
+
+    # From time to time.
+
+    async def tend(self) -> None:
+        """Look after all streams, a bucket each tick, for as long as the node lives."""
+        while True:
+            for bucket in self._buckets:
+                await asyncio.sleep(self._settings.heartbeat_seconds / _BUCKETS)
+                now = self._loop.time()
+                self._hub.expire_idle(now)
+                for stream in tuple(bucket):
+                    self._tend(stream, now)
+
+    def _tend(self, stream: EventStream, now: float) -> None:
+        if stream.full or stream.reason is not None:
+            backlog = stream.backlog_bytes
+            if backlog < stream.mark_bytes or not stream.marked_at:
+                stream.mark_bytes, stream.marked_at = backlog, now
+            elif now - stream.marked_at > self._settings.stall_seconds:
+                stream.abort(CloseReason.STALLED)
+        elif now > stream.expires_at:
+            self.send_away(stream, CloseReason.MAX_AGE)
+        else:
+            stream.write(_HEARTBEAT[stream.chunked])
+
+    def send_away(self, stream: EventStream, reason: CloseReason) -> None:
+        """End a stream whose client shall come back, after a time of its own."""
+        frame = sse.retry(self.retry_ms())
+        stream.write(sse.chunk(frame) if stream.chunked else frame)
+        stream.end(reason)
+
+    # At the end.
+
+    async def drain(self, seconds: float) -> None:
+        """End all streams, spread over a window, so that their clients come back spread too."""
+        self.accepting = False
+        streams = [stream for bucket in self._buckets for stream in bucket]
+        random.shuffle(streams)
+        started = self._loop.time()
+        for number, stream in enumerate(streams):
+            due = started + seconds * number / len(streams)
+            if due > self._loop.time():
+                await asyncio.sleep(due - self._loop.time())
+            self.send_away(stream, CloseReason.DRAINED)
+        if self.open:
+            self._drained = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, started + seconds - self._loop.time())):
+                    await self._drained.wait()
+
+    def abort_all(self) -> None:
+        """What is left at the deadline."""
+        for bucket in self._buckets:
+            for stream in tuple(bucket):
+                stream.abort(CloseReason.DRAINED)

@@ -1,0 +1,92 @@
+"""Live groups: connections with equal channels and encoding share the joined bytes of a turn.
+
+At the end of a turn each live subscription gets one write, whatever the number of events. Events keep
+the order in which they were ingested: a TCP connection can break anywhere, so a batch that was
+regrouped by channel could leave a client with an id above events that it has not seen.
+"""
+
+from __future__ import annotations
+
+from gateway.hub.subscription import Subscription
+from gateway.protocol.publication import Publication
+from gateway.protocol.sse import Encoding
+from publisher.channels import Channel
+
+GroupKey = tuple[tuple[Channel, ...], Encoding]
+
+
+class Group:
+    """The live subscriptions of one set of channels."""
+
+    __slots__ = ("encoding", "key", "members", "pending")
+
+    def __init__(self, key: GroupKey) -> None:
+        self.key = key
+        self.encoding = key[1]
+        self.members: set[Subscription] = set()
+        self.pending: list[bytes] = []
+
+
+class Groups:
+    """All live groups, and the turn's pending frames."""
+
+    def __init__(self) -> None:
+        self._groups: dict[GroupKey, Group] = {}
+        self._by_channel: dict[Channel, set[Group]] = {}
+        self._dirty: list[Group] = []
+        self.delivered = 0
+        self.delivered_bytes = 0
+
+    def join(self, subscription: Subscription) -> None:
+        """From now on `subscription` gets what is added. The caller has flushed."""
+        key = (subscription.channels, subscription.encoding)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key)
+            for channel in subscription.channels:
+                self._by_channel.setdefault(channel, set()).add(group)
+        group.members.add(subscription)
+
+    def leave(self, subscription: Subscription) -> None:
+        group = self._groups.get((subscription.channels, subscription.encoding))
+        if group is None:
+            return
+        group.members.discard(subscription)
+        if not group.members:
+            del self._groups[group.key]
+            for channel in subscription.channels:
+                groups = self._by_channel[channel]
+                groups.discard(group)
+                if not groups:
+                    del self._by_channel[channel]
+
+    def members(self, channel: Channel) -> list[Subscription]:
+        """The live subscriptions of a channel."""
+        return [member for group in self._by_channel.get(channel, ()) for member in group.members]
+
+    def all(self) -> list[Subscription]:
+        return [member for group in self._groups.values() for member in group.members]
+
+    def add(self, publication: Publication) -> None:
+        """Queue an event's frame for every group of its channel, until the flush."""
+        for group in self._by_channel.get(publication.channel, ()):
+            if not group.pending:
+                self._dirty.append(group)
+            group.pending.append(publication.frame(group.encoding))
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def flush(self) -> None:
+        """One write for each live subscription that has something to get."""
+        dirty, self._dirty = self._dirty, []
+        for group in dirty:
+            frames, group.pending = group.pending, []
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            # A copy: a write may fill a backlog, and the subscription then leaves the group.
+            members = tuple(group.members)
+            self.delivered += len(frames) * len(members)
+            self.delivered_bytes += len(data) * len(members)
+            for subscription in members:
+                subscription.sink.write(data)

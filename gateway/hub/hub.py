@@ -1,0 +1,270 @@
+"""The hub: what the link ingests goes to the subscriptions, and what goes wrong sends them to replay.
+
+link:  connected -> floor, message, position ... end_of_batch -> lost -> connected ...
+http:  register -> (ready) -> start -> drained -> unregister
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.hub.groups import Groups
+from gateway.hub.replay import Replay
+from gateway.hub.state import ChannelState, Counts, Limits, Node
+from gateway.hub.subscription import Phase, Subscription
+from gateway.protocol.closing import CloseReason
+from gateway.protocol.epochs import History
+from gateway.protocol.gaps import Gap, GapReason
+from gateway.protocol.hottail import HotTail, HotTails
+from gateway.protocol.interest import Interest
+from gateway.protocol.merge import TAIL_MS
+from gateway.protocol.publication import Publication
+from publisher.channels import Channel
+from publisher.ids import ORIGIN, EventId, Position
+from publisher.payload import InvalidPayload, Kind
+
+if TYPE_CHECKING:
+    from gateway.hub.ports import Link, Log
+
+
+class Hub:
+    """One node's channels and subscriptions on one partition."""
+
+    def __init__(self, interest: Interest, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.node = Node()
+        self.counts = Counts()
+        self.groups = Groups()
+        self.hot_tails = HotTails(
+            channel_bytes=self.limits.hot_tail_bytes, node_bytes=self.limits.hot_tails_bytes
+        )
+        self.replay = Replay(self.node, self.groups, self.limits, self.counts)
+        self._interest = interest
+        self._idle: dict[Channel, float] = {}
+        self._ended: list[ChannelState] = []
+
+    def wire(self, link: Link, log: Log) -> None:
+        """Connect it to the outside, once, before anything else is called."""
+        self._link = link
+        self._log = log
+        self.replay.wire(link, log)
+
+    # From the HTTP side.
+
+    def register(self, subscription: Subscription) -> None:
+        """Follow its channels. Its sink's `ready` is called once all have floors, unless they do."""
+        for name in subscription.channels:
+            channel = self.node.channels.get(name)
+            if channel is None:
+                channel = self.node.channels[name] = ChannelState(name)
+                self._interest.want(name)
+                self._link.interest_changed()
+            self._idle.pop(name, None)
+            channel.subscriptions.add(subscription)
+            if channel.tail is None:
+                subscription.missing += 1
+
+    def is_ready(self, subscription: Subscription) -> bool:
+        """Whether it can be started: events published from now on will be delivered."""
+        return self.node.in_sync and not subscription.missing
+
+    def is_finished(self, subscription: Subscription) -> bool:
+        """Whether its client has seen the end of all its channels (answer 204: it then stops)."""
+        cursor = subscription.cursor
+        if cursor is None:
+            return False
+        for name in subscription.channels:
+            end = self.node.channels[name].end
+            if end is None or cursor.position < end.position:
+                return False
+            if cursor.epoch not in (end.epoch, self.node.history.epoch):
+                return False
+        return cursor.position <= self.node.position
+
+    def start(self, subscription: Subscription) -> None:
+        """Headers are out: replay, then live."""
+        subscription.started = True
+        self.replay.advance(subscription)
+
+    def filled(self, subscription: Subscription) -> None:
+        """Its backlog has passed the mark: it reads on from the log once that has drained."""
+        if subscription.phase is Phase.LIVE:
+            self.counts.demoted += 1
+            self.groups.leave(subscription)
+            subscription.phase = Phase.REPLAY
+            subscription.position = self.node.position
+
+    def drained(self, subscription: Subscription) -> None:
+        """Its backlog has drained."""
+        self.replay.schedule(subscription)
+
+    def unregister(self, subscription: Subscription, now: float) -> None:
+        """Its connection is gone. Channels that nobody follows any more are left after a linger."""
+        subscription.phase = Phase.ENDED
+        self.groups.leave(subscription)
+        self.replay.forget(subscription)
+        for name in subscription.channels:
+            channel = self.node.channels.get(name)
+            if channel is not None:
+                channel.subscriptions.discard(subscription)
+                if not channel.subscriptions:
+                    self._idle[name] = now
+
+    def expire_idle(self, now: float) -> None:
+        """Unsubscribe what was idle for the linger."""
+        for name, since in tuple(self._idle.items()):
+            if now - since < self.limits.linger_seconds:
+                break
+            del self._idle[name]
+            channel = self.node.channels.pop(name)
+            if channel.tail is not None:
+                self.hot_tails.discard(channel.tail)
+            self._interest.unwant(name)
+            self._link.interest_changed()
+
+    def work(self, most: int = 64) -> bool:
+        """Advance up to `most` subscriptions that can go on. True while more are waiting."""
+        return self.replay.work(most)
+
+    # From the link.
+
+    def connected(self, history: History, position: Position, *, evicting: bool) -> None:
+        """A new generation: nothing is subscribed yet."""
+        self.node.history = history
+        self.node.position = position
+        self.node.evicting = evicting
+        self.node.in_sync = True
+        self.node.generation += 1
+        self.counts.generations += 1
+        self._log.new_generation()
+
+    def lost(self) -> None:
+        """The link is gone: everybody back to replay, and the position stands still."""
+        if not self.node.in_sync:
+            return
+        self.groups.flush()
+        self.node.in_sync = False
+        self.replay.lost()
+        for subscription in self.groups.all():
+            self.groups.leave(subscription)
+        self.hot_tails.clear()
+        for channel in self.node.channels.values():
+            channel.tail = None
+            channel.last = ORIGIN
+            channel.end = None
+        for subscription in {s for c in self.node.channels.values() for s in c.subscriptions}:
+            subscription.lost(self.node.id)
+
+    def floor(self, name: Channel, position: Position, tail: EventId | None, *, ended: bool) -> None:
+        """The channel is confirmed, and everything up to `position` has passed.
+
+        `tail` is what its tail key held: the id of its last event, and whether that was its end.
+        """
+        channel = self.node.channels.get(name)
+        if channel is None or channel.tail is not None:
+            return
+        self.node.position = max(self.node.position, position)
+        doubt = ORIGIN
+        if tail is not None:
+            channel.last = max(channel.last, tail.position)
+            if ended:
+                channel.end = tail
+        elif channel.last == ORIGIN:
+            doubt = position if self.node.evicting else Position(max(0, position.ms - TAIL_MS), 0)
+        channel.tail = HotTail(position, channel.last, doubt)
+        for subscription in channel.subscriptions:
+            subscription.missing -= 1
+            if not subscription.missing:
+                if subscription.started:
+                    self.replay.schedule(subscription)
+                else:
+                    subscription.sink.ready()
+
+    def position(self, position: Position, epoch: str, ticket: int) -> None:
+        """A position read was answered: everything up to `position` has passed."""
+        if epoch != self.node.history.epoch:
+            self._link.restart("the epoch changed")
+            return
+        self.node.position = max(self.node.position, position)
+        self.replay.position_read(ticket)
+
+    def message(self, name: Channel, raw: bytes) -> None:
+        """A pub/sub message of a channel."""
+        channel = self.node.channels.get(name)
+        if channel is None:
+            return
+        try:
+            publication = Publication.decode(name, raw)
+        except InvalidPayload:
+            self.counts.invalid += 1
+            return
+        if publication.id.epoch != self.node.history.epoch:
+            self._link.restart("the epoch changed")
+            return
+        position = publication.position
+        if channel.tail is None:
+            # Not confirmed yet, or no floor: the log has it. The chain goes on from it all the same.
+            channel.last = max(channel.last, position)
+            self._note_end(channel, publication)
+            return
+        if position <= channel.tail.floor or position <= channel.last:
+            return
+        self.counts.ingested += 1
+        if publication.prev > channel.last:
+            self._heal_hole(channel, publication.prev)
+        if position <= self.node.position:
+            self._tell_late(channel, position)
+        else:
+            self.node.position = position
+            self.groups.add(publication)
+        channel.last = position
+        self.hot_tails.append(channel.tail, publication)
+        self._note_end(channel, publication)
+
+    def _note_end(self, channel: ChannelState, publication: Publication) -> None:
+        if publication.kind is Kind.END:
+            channel.end = publication.id
+            self._ended.append(channel)
+        else:
+            channel.end = None
+
+    def _heal_hole(self, channel: ChannelState, missed: Position) -> None:
+        """The link was whole, yet an event did not come: a writer outside the contract.
+
+        Subscriptions that are not past it read it from the log; for the others it is too late.
+        """
+        assert channel.tail is not None
+        self.counts.holes_healed += 1
+        self.groups.flush()
+        if missed <= self.node.position:
+            self._tell_late(channel, missed)
+        else:
+            for subscription in self.groups.members(channel.name):
+                self.groups.leave(subscription)
+                subscription.phase = Phase.REPLAY
+                subscription.position = self.node.position
+                self.replay.schedule(subscription)
+        self.hot_tails.discard(channel.tail)
+        channel.tail = HotTail(missed, missed)
+
+    def _tell_late(self, channel: ChannelState, position: Position) -> None:
+        self.groups.flush()
+        now = self.node.id
+        gap = Gap(
+            channel.name, GapReason.LATE, self.node.history.at(channel.last), EventId(position, now.epoch)
+        )
+        for subscription in self.groups.members(channel.name):
+            self.counts.gap(GapReason.LATE.value)
+            subscription.sink.write(gap.frame(subscription.encoding, now))
+
+    def end_of_batch(self) -> None:
+        """All that had arrived is ingested: one write for each live subscription."""
+        self.groups.flush()
+        if self._ended:
+            ended, self._ended = self._ended, []
+            for channel in ended:
+                for subscription in self.groups.members(channel.name):
+                    if all(self.node.channels[name].end for name in subscription.channels):
+                        self.groups.leave(subscription)
+                        subscription.phase = Phase.ENDED
+                        subscription.sink.end(CloseReason.CHANNELS_ENDED)

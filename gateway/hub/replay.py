@@ -1,0 +1,265 @@
+"""Replay from a cursor, then live: the one mechanism, as steps that are each synchronous.
+
+`advance` takes a subscription as far as it gets without waiting: it finds the cursor's place in the
+history, waits for floors, asks for pages of the log, writes from the hot tails, and flips to LIVE in
+the same step in which the last event from memory was written. Nothing may come between those two, or an
+event could arrive that is in neither.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from heapq import merge as merge_sorted
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from gateway.hub.groups import Groups
+from gateway.hub.state import ChannelState, Counts, Limits, Node
+from gateway.hub.subscription import Phase, Subscription
+from gateway.protocol.closing import CloseReason
+from gateway.protocol.gaps import GapReason
+from gateway.protocol.hottail import HotTail
+from gateway.protocol.merge import Page, Read, merge
+from gateway.protocol.publication import Publication
+from publisher.ids import Position
+
+if TYPE_CHECKING:
+    from gateway.hub.ports import Link, Log
+
+_SLICE: Final = 256
+"""Events written from memory between two looks at the backlog."""
+
+
+class Replay:
+    """All subscriptions that are in REPLAY, and the queue of those that can go on."""
+
+    def __init__(self, node: Node, groups: Groups, limits: Limits, counts: Counts) -> None:
+        self._node = node
+        self._groups = groups
+        self._limits = limits
+        self._counts = counts
+        self._runnable: deque[Subscription] = deque()
+        self._readers: deque[Subscription] = deque()
+        self._ahead: set[Subscription] = set()
+        self.reads_under_way = 0
+
+    def wire(self, link: Link, log: Log) -> None:
+        self._link = link
+        self._log = log
+
+    # The queue of work.
+
+    def schedule(self, subscription: Subscription) -> None:
+        """Advance it soon."""
+        if not subscription.scheduled:
+            subscription.scheduled = True
+            self._runnable.append(subscription)
+            self._link.wake()
+
+    def work(self, most: int) -> bool:
+        """Advance up to `most` subscriptions. True while more are waiting."""
+        for _ in range(min(most, len(self._runnable))):
+            subscription = self._runnable.popleft()
+            subscription.scheduled = False
+            self.advance(subscription)
+        free = self._limits.max_replays - self.reads_under_way
+        for _ in range(min(free, len(self._readers))):
+            subscription = self._readers.popleft()
+            subscription.reading = False
+            self.schedule(subscription)
+        return bool(self._runnable)
+
+    def lost(self) -> None:
+        """The generation is over: answers that are under way will be dropped."""
+        self._readers.clear()
+        self._ahead.clear()
+
+    def position_read(self, ticket: int) -> None:
+        """The node's position was read anew: those ahead of it can be judged."""
+        for subscription in tuple(self._ahead):
+            if subscription.ahead_of is not None and (
+                ticket >= subscription.ahead_of or subscription.position <= self._node.position
+            ):
+                self._ahead.discard(subscription)
+                self.schedule(subscription)
+
+    def forget(self, subscription: Subscription) -> None:
+        self._ahead.discard(subscription)
+
+    # One subscription.
+
+    def advance(self, subscription: Subscription) -> None:
+        """Take it as far as it gets."""
+        if subscription.phase is not Phase.REPLAY or not subscription.started or subscription.reading:
+            return
+        if not self._node.in_sync or subscription.missing or subscription.sink.full:
+            return
+        # What this turn has ingested is in the hot tails; it must not come again with the flush.
+        self._groups.flush()
+        channels = [self._node.channels[name] for name in subscription.channels]
+        if not subscription.resolved and not self._resolve(subscription, channels):
+            return
+        if self._is_ahead(subscription):
+            return
+        while not subscription.sink.full and subscription.phase is Phase.REPLAY:
+            lagging = [c for c in channels if not _tail(c).reaches(subscription.lower(c.name))]
+            if lagging:
+                self._read(subscription, channels, max(_tail(c).floor for c in lagging))
+                return
+            if not self._write_from_memory(subscription, channels):
+                self._flip(subscription, channels)
+
+    def _resolve(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
+        """Give the client's cursor its place in the history. False: the answer comes later."""
+        node = self._node
+        cursor = subscription.cursor
+        if cursor is None:
+            if subscription.malformed:
+                self._begin_after_gap(subscription, channels, GapReason.UNKNOWN_CURSOR)
+            elif subscription.last:
+                self._begin_with_last(subscription, channels)
+                return False
+            else:
+                self._begin_now(subscription, channels)
+            return True
+        path = node.history.path(cursor)
+        if path is None:
+            self._begin_after_gap(subscription, channels, GapReason.EPOCH)
+            return True
+        subscription.resume(path)
+        return True
+
+    def _begin_now(self, subscription: Subscription, channels: list[ChannelState]) -> None:
+        """From the node's position; a channel that has ended tells its end once."""
+        now = self._node.position
+        starts = {c.name: min(now, c.end.position.before()) if c.end else now for c in channels}
+        subscription.position = min(starts.values())
+        subscription.starts = starts
+        subscription.crossing.clear()
+        subscription.resolved = True
+
+    def _begin_after_gap(
+        self, subscription: Subscription, channels: list[ChannelState], reason: GapReason
+    ) -> None:
+        """The cursor is of no use: say so, and begin with what comes from now on."""
+        self._counts.gap(reason.value)
+        subscription.write_gap(reason, self._node.id)
+        self._begin_now(subscription, channels)
+
+    def _begin_with_last(self, subscription: Subscription, channels: list[ChannelState]) -> None:
+        """Find where each channel's newest events begin; from there on it is a replay like any."""
+        target = max(_tail(c).floor for c in channels)
+        generation = self._node.generation
+        subscription.reading = True
+
+        def done(starts: Sequence[Position]) -> None:
+            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
+                return
+            subscription.reading = False
+            begin = dict(zip(subscription.channels, starts, strict=True))
+            for channel in channels:
+                if channel.end is not None:
+                    begin[channel.name] = min(begin[channel.name], channel.end.position.before())
+            subscription.starts = begin
+            subscription.position = min(begin.values())
+            subscription.resolved = True
+            self.schedule(subscription)
+
+        self._log.newest(subscription.channels, target, subscription.last, done)
+
+    def _is_ahead(self, subscription: Subscription) -> bool:
+        """A client that comes from a faster node waits for this one; one from the future is told."""
+        node = self._node
+        if subscription.crossing or subscription.position <= node.position:
+            subscription.ahead_of = None
+            return False
+        if subscription.ahead_of is None:
+            subscription.ahead_of = self._link.read_position()
+            self._ahead.add(subscription)
+            return True
+        if subscription in self._ahead:
+            return True
+        subscription.ahead_of = None
+        channels = [node.channels[name] for name in subscription.channels]
+        subscription.resumed = False
+        self._begin_after_gap(subscription, channels, GapReason.FUTURE)
+        return False
+
+    def _read(self, subscription: Subscription, channels: list[ChannelState], target: Position) -> None:
+        """Read a page of each channel that has something up to the target."""
+        if self.reads_under_way >= self._limits.max_replays:
+            subscription.reading = True
+            self._readers.append(subscription)
+            return
+        reads = []
+        for channel in channels:
+            tail, lower = _tail(channel), subscription.lower(channel.name)
+            in_doubt = lower < tail.doubt
+            expected = tail.last_at(target)
+            if lower < target and (expected > lower or in_doubt):
+                evicting = self._node.evicting
+                reads.append(Read(channel.name, lower, target, expected, in_doubt, evicting, channel.end))
+        generation = self._node.generation
+        subscription.reading = True
+        self.reads_under_way += 1
+        self._counts.replays_from_log += 1
+
+        def done(pages: Sequence[Page]) -> None:
+            self.reads_under_way -= 1
+            self._link.wake()
+            # An answer that belongs to an older generation is dropped: `lost` has reset the rest.
+            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
+                return
+            subscription.reading = False
+            round_ = merge(list(zip(reads, pages, strict=True)))
+            for hole in round_.holes:
+                self._counts.gap(hole.reason.value)
+            self._counts.replayed += subscription.write_round(round_, self._node.history)
+            self.schedule(subscription)
+
+        self._log.read(reads, done)
+
+    def _write_from_memory(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
+        """Write a slice of the hot tails, in id order. False where nothing is left."""
+        runs = [_tail(c).after(subscription.lower(c.name)) for c in channels]
+        merged = runs[0] if len(runs) == 1 else merge_sorted(*runs, key=_position)
+        publications: list[Publication] = []
+        size = 0
+        for publication in islice(merged, _SLICE):
+            publications.append(publication)
+            size += len(publication.data)
+            if size >= self._limits.page_bytes:
+                break
+        if not publications:
+            return False
+        self._counts.replays_from_memory += 1
+        self._counts.replayed += len(publications)
+        subscription.write_publications(publications)
+        return True
+
+    def _flip(self, subscription: Subscription, channels: list[ChannelState]) -> None:
+        """Everything up to the node's position is written: live from here on."""
+        subscription.write_open(self._node.id)
+        if subscription.phase is not Phase.REPLAY:
+            return
+        if all(channel.end is not None for channel in channels):
+            subscription.phase = Phase.ENDED
+            subscription.sink.end(CloseReason.CHANNELS_ENDED)
+            return
+        subscription.starts = None
+        subscription.position = self._node.position
+        if subscription.sink.full:
+            return  # it stays in replay, from here, and goes on when its buffer has drained
+        subscription.phase = Phase.LIVE
+        self._groups.join(subscription)
+
+
+def _tail(channel: ChannelState) -> HotTail:
+    """The channel's hot tail, which it has: no channel of the subscription is without a floor."""
+    assert channel.tail is not None
+    return channel.tail
+
+
+def _position(publication: Publication) -> Position:
+    return publication.position

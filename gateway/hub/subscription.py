@@ -1,0 +1,197 @@
+"""A subscription: one connection's channels, its cursor and its phase.
+
+It begins in REPLAY, and whatever goes wrong puts it back there. It knows how to write what it is given,
+under the invariant: an id is written only when every event at or below it, on all of the connection's
+channels, has been written before it or announced by a gap.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from gateway.protocol import sse
+from gateway.protocol.epochs import Break, History, Path
+from gateway.protocol.gaps import Gap, GapReason
+from gateway.protocol.merge import Round
+from gateway.protocol.publication import Publication
+from gateway.protocol.sse import Encoding
+from publisher.channels import Channel
+from publisher.ids import ORIGIN, EventId, Position
+
+if TYPE_CHECKING:
+    from gateway.hub.ports import Sink
+
+
+class Phase(Enum):
+    """Where a subscription gets its events from."""
+
+    REPLAY = "replay"
+    LIVE = "live"
+    ENDED = "ended"
+
+
+class Subscription:
+    """One connection's registration in the hub."""
+
+    __slots__ = (
+        "ahead_of",
+        "channels",
+        "crossing",
+        "cursor",
+        "encoding",
+        "last",
+        "malformed",
+        "missing",
+        "opened",
+        "phase",
+        "position",
+        "reading",
+        "resolved",
+        "resumed",
+        "scheduled",
+        "shown",
+        "sink",
+        "started",
+        "starts",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        channels: Iterable[Channel],
+        *,
+        encoding: Encoding | None = None,
+        cursor: str | None = None,
+        last: int = 0,
+    ) -> None:
+        """`cursor` is what the client sent, untrusted; `last` asks for a channel's newest events."""
+        self.sink = sink
+        self.channels = tuple(sorted(set(channels)))
+        self.encoding = encoding or Encoding()
+        self.last = last
+        self.cursor: EventId | None = None
+        """Where the client says that it is; while in replay `position` tells it better."""
+        self.malformed = False
+        if cursor is not None:
+            try:
+                self.cursor = EventId.parse(cursor)
+            except ValueError:
+                self.malformed = True
+
+        self.phase = Phase.REPLAY
+        self.missing = 0
+        """How many of its channels have no floor."""
+        self.started = False
+        """Headers are out: it may be written to."""
+        self.resolved = False
+        """The cursor has found its place in the current history."""
+        self.reading = False
+        """A read of the log is under way."""
+        self.scheduled = False
+        """It stands in the hub's queue of work."""
+        self.ahead_of: int | None = None
+        """It is ahead of the node, and waits for the position read of this ticket."""
+        self.opened = False
+        self.resumed = False
+
+        self.position = ORIGIN
+        """The cursor: everything at or below it is written, announced or not asked for."""
+        self.shown: EventId | None = self.cursor
+        """The id that the client holds; gaps carry it."""
+        self.starts: dict[Channel, Position] | None = None
+        """Channels that begin above the cursor: `last=N`, and a fresh start."""
+        self.crossing: deque[Break] = deque()
+        """The breaks between the cursor and the present, the oldest first."""
+
+    def lower(self, channel: Channel) -> Position:
+        """Below this nothing of `channel` is wanted any more."""
+        if self.starts is None:
+            return self.position
+        return max(self.position, self.starts.get(channel, ORIGIN))
+
+    def resume(self, path: Path) -> None:
+        """The cursor has its place: replay from there."""
+        self.position = path.start
+        self.crossing = deque(path.crossing)
+        if path.crossing and self.starts is not None:
+            # Positions of a history that broke off say nothing about the next one's.
+            bound = path.crossing[0].last
+            self.starts = {channel: min(start, bound) for channel, start in self.starts.items()}
+        self.resolved = True
+        if not self.opened:
+            self.resumed = self.starts is None
+
+    def lost(self, node_id: EventId) -> None:
+        """The link is lost: back to replay, from what has been written."""
+        if self.phase is Phase.LIVE:
+            self.phase = Phase.REPLAY
+            self.cursor = node_id
+        elif self.resolved:
+            epoch = self.crossing[0].epoch if self.crossing else node_id.epoch
+            self.cursor = EventId(self.position, epoch)
+        self.resolved = self.reading = False
+        self.ahead_of = None
+        self.missing = len(self.channels)
+
+    # Writing. Each of these is one write, whatever the number of frames.
+
+    def write_gap(self, reason: GapReason, end: EventId | None) -> None:
+        """Announce a gap that concerns all channels, from what the client holds."""
+        self.sink.write(Gap(None, reason, self.shown, end).frame(self.encoding, self.shown))
+
+    def write_round(self, round_: Round, history: History) -> int:
+        """Write a replay's round, its holes first. Returns how many events it held."""
+        frames = [
+            Gap(hole.channel, hole.reason, history.at(hole.start), history.at(hole.end)).frame(
+                self.encoding, self.shown
+            )
+            for hole in round_.holes
+        ]
+        self._advance(round_.publications, round_.horizon, frames)
+        if frames:
+            self.sink.write(b"".join(frames))
+        return len(round_.publications)
+
+    def write_publications(self, publications: Iterable[Publication]) -> None:
+        """Write events from the hot tails, in id order."""
+        frames: list[bytes] = []
+        self._advance(publications, None, frames)
+        self.sink.write(b"".join(frames))
+
+    def _advance(
+        self, publications: Iterable[Publication], horizon: Position | None, frames: list[bytes]
+    ) -> None:
+        encoding = self.encoding
+        for publication in publications:
+            while self.crossing and publication.position > self.crossing[0].last:
+                frames.append(self._cross())
+            frames.append(publication.frame(encoding))
+            self.position = publication.position
+            self.shown = publication.id
+        if horizon is not None:
+            self.position = horizon
+            while self.crossing and horizon >= self.crossing[0].last:
+                frames.append(self._cross())
+
+    def _cross(self) -> bytes:
+        """The break that lies here is told: after it, events may be missing that Redis had lost."""
+        past = self.crossing.popleft()
+        lost_after = self.shown or EventId(past.last, past.epoch)
+        return Gap(None, GapReason.FAILOVER, lost_after, None).frame(self.encoding, self.shown)
+
+    def write_open(self, position: EventId) -> None:
+        """At the flip to LIVE: the rest of the breaks, and `fanlight.open` the first time."""
+        frames = []
+        while self.crossing:
+            frames.append(self._cross())
+        if not self.opened:
+            self.opened = True
+            data = b'{"resumed":true}' if self.resumed else b'{"resumed":false}'
+            frame = sse.event(b"fanlight.open", data, str(position))
+            frames.append(sse.chunk(frame) if self.encoding.chunked else frame)
+            self.shown = position
+        if frames:
+            self.sink.write(b"".join(frames))

@@ -1,0 +1,141 @@
+"""The replay's merge: pages of several channels become one run of events in id order, and its gaps.
+
+A round reads, for every channel, what its stream has after a lower bound, up to one target that was
+fixed before the first read. A page may be cut short, so the round is merged only up to the horizon: the
+lowest position that all pages are complete to.
+
+What is missing shows in the chain: each event names the position of the one before it (`prev`), and
+the node knows, from its own link, the last event that the log must hold up to the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.protocol.gaps import GapReason
+from gateway.protocol.publication import Publication
+from publisher.channels import Channel
+from publisher.ids import ORIGIN, EventId, Position
+
+TAIL_MS: Final = 86_400_000
+"""The life of a tail key, a constant of the contract (see `fanlight.lua`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What to read of one channel: everything above `lower`, up to `target`."""
+
+    channel: Channel
+    lower: Position
+    target: Position
+    expected: Position
+    """The channel's last event at or below the target; at or below `lower` only if `in_doubt`."""
+    in_doubt: bool
+    """Neither tail nor memory can tell whether events came after `lower`."""
+    evicting: bool
+    """Redis may have evicted the tail, so that a chain which begins anew proves nothing."""
+    end: EventId | None
+    """The channel's `fanlight.end`, where it is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a read returned: the publications, rising, and the bound up to which that is all.
+
+    `invalid` holds the positions of entries that are not ours or too large.
+    """
+
+    publications: tuple[Publication, ...]
+    complete_to: Position
+    invalid: tuple[Position, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Events of a channel after `start`, up to and with `end`, that can't be delivered."""
+
+    channel: Channel
+    reason: GapReason
+    start: Position
+    end: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The outcome: holes first, then the publications; afterwards the cursor stands at `horizon`."""
+
+    holes: tuple[Hole, ...]
+    publications: tuple[Publication, ...]
+    horizon: Position
+
+
+def merge(pages: Sequence[tuple[Read, Page]]) -> Round:
+    """Merge one round. All reads have the same target."""
+    target = pages[0][0].target
+    horizon = min(target, *(page.complete_to for _, page in pages))
+    holes: list[Hole] = []
+    publications: list[Publication] = []
+    for read, page in pages:
+        _walk(read, page, horizon, holes, publications)
+    publications.sort(key=lambda publication: publication.position)
+    return Round(tuple(holes), tuple(publications), horizon)
+
+
+def _walk(
+    read: Read, page: Page, horizon: Position, holes: list[Hole], publications: list[Publication]
+) -> None:
+    """Check one channel's chain up to the horizon; collect its publications and holes."""
+    last = read.lower
+    seen = False
+    for position, publication in _entries(page):
+        if position > horizon:
+            return
+        if position <= last:
+            continue
+        if publication is None:
+            holes.append(Hole(read.channel, GapReason.INVALID, last, position))
+        else:
+            prev = publication.prev
+            if prev > last:
+                reason = GapReason.REWRITTEN if seen else GapReason.TRIMMED
+                holes.append(Hole(read.channel, reason, last, prev))
+            elif prev == ORIGIN and not seen and _chain_lost(read, position):
+                holes.append(Hole(read.channel, GapReason.UNKNOWN, last, position.before()))
+            publications.append(publication)
+        last, seen = position, True
+    if horizon < read.target:
+        return
+    if read.expected > last:
+        _missing_end(read, last, seen, holes, publications)
+    elif read.in_doubt:
+        holes.append(Hole(read.channel, GapReason.UNKNOWN, last, read.target))
+
+
+def _entries(page: Page) -> Iterable[tuple[Position, Publication | None]]:
+    """The page's entries in order; None stands for an invalid one."""
+    if not page.invalid:
+        return ((publication.position, publication) for publication in page.publications)
+    entries: list[tuple[Position, Publication | None]] = [(p.position, p) for p in page.publications]
+    entries += [(position, None) for position in page.invalid]
+    return sorted(entries, key=lambda entry: entry[0])
+
+
+def _chain_lost(read: Read, first: Position) -> bool:
+    """Whether an event that knows of none before it may have lost its tail after `read.lower`."""
+    return read.lower > ORIGIN and (read.evicting or read.lower.ms < first.ms - TAIL_MS)
+
+
+def _missing_end(
+    read: Read, last: Position, seen: bool, holes: list[Hole], publications: list[Publication]
+) -> None:
+    """The log ends before the event that the node knows to be the channel's last."""
+    end = read.end
+    if end is not None and end.position == read.expected:
+        # What the end says is in the tail too, so it can be told even where the stream is gone.
+        publications.append(Publication.end(read.channel, end))
+        if end.position.before() == last:
+            return
+    reason = GapReason.REWRITTEN if seen else GapReason.EXPIRED
+    holes.append(Hole(read.channel, reason, last, read.expected))

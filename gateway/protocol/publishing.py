@@ -1,0 +1,95 @@
+"""What a publish request holds: items, each of them good or bad on its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.protocol.request import BadRequest
+
+_FIELDS: Final = frozenset({"channel", "channels", "close", "data", "idempotency_key", "type"})
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to publish, to one or several channels, or the end of them."""
+
+    channels: tuple[str, ...]
+    data: Any = None
+    type: str | None = None
+    idempotency_key: str | None = None
+    close: bool = False
+    several: bool = False
+    """The request said `channels`, so the answer holds a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadItem:
+    """An item that can't be published; the others still are."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRequest:
+    """The items of a request. `single` where the body was one object."""
+
+    items: tuple[Item | BadItem, ...]
+    single: bool
+
+    @classmethod
+    def parse(cls, body: bytes, *, lines: bool, max_items: int) -> PublishRequest:
+        """From a body of JSON, or of NDJSON with `lines`. `BadRequest` if the body as a whole is bad."""
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("the body is not UTF-8") from None
+        if lines:
+            rows = [row for row in text.split("\n") if row.strip()]
+            _check_count(len(rows), max_items)
+            return cls(tuple(map(_line, rows)), single=False)
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"the body is not JSON: {error}") from None
+        if isinstance(parsed, list):
+            _check_count(len(parsed), max_items)
+            return cls(tuple(map(_item, parsed)), single=False)
+        return cls((_item(parsed),), single=True)
+
+
+def _check_count(count: int, most: int) -> None:
+    if count > most:
+        raise BadRequest(f"{count} events in one request; at most {most} are allowed")
+
+
+def _line(row: str) -> Item | BadItem:
+    try:
+        return _item(json.loads(row))
+    except (ValueError, RecursionError) as error:
+        return BadItem(f"the line is not JSON: {error}")
+
+
+def _item(parsed: object) -> Item | BadItem:
+    if not isinstance(parsed, dict):
+        return BadItem('an event is an object such as {"channel": "news", "data": "Hello"}')
+    if unknown := sorted(parsed.keys() - _FIELDS):
+        return BadItem(f"unknown field {unknown[0][:64]!r}; the fields are {', '.join(sorted(_FIELDS))}")
+    channel, channels, close = parsed.get("channel"), parsed.get("channels"), parsed.get("close", False)
+    if (channel is None) == (channels is None):
+        return BadItem("give either channel or channels")
+    several = channels is not None
+    names = channels if several else [channel]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        return BadItem("channel is a string, channels a list of strings that is not empty")
+    if not isinstance(close, bool):
+        return BadItem("close is true or false")
+    type_, key = parsed.get("type"), parsed.get("idempotency_key")
+    if not isinstance(type_, str | None) or not isinstance(key, str | None):
+        return BadItem("type and idempotency_key are strings")
+    if close and parsed.keys() & {"data", "type", "idempotency_key"}:
+        return BadItem("close ends the channel, so it takes no data, type or idempotency_key")
+    if not close and "data" not in parsed:
+        return BadItem("data is missing")
+    return Item(tuple(names), parsed.get("data"), type_, key, close, several)
