@@ -22,7 +22,7 @@ from publisher.channels import validate_prefix
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
-_UNITS: Final = {"seconds": "seconds", "bytes": "bytes", "ms": "milliseconds"}
+_UNITS: Final = {"seconds": "s", "bytes": "bytes", "ms": "ms"}
 _URL_SCHEMES: Final = ("redis", "rediss", "unix")
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     )
 
     redis_url: str = Field(
-        "redis://127.0.0.1:6379/0",
-        description="The Redis or Valkey server, by redis://, rediss:// (TLS) or unix://, with user and password.",
+        default="redis://127.0.0.1:6379/0",
+        description="The Redis or Valkey server: redis://, rediss:// (TLS) or unix://. May hold a password.",
         json_schema_extra={"group": "Redis"},
         repr=False,
     )
@@ -256,7 +256,7 @@ class Settings(BaseSettings):
 
 
 def unit_of(name: str) -> str | None:
-    """The unit that a setting's name ends in, spelled out; None for those without."""
+    """The unit that a setting's name ends in; None for those without."""
     return _UNITS.get(name.rpartition("_")[2])
 
 
@@ -267,7 +267,7 @@ def limits_of(name: str) -> tuple[str | None, str | None]:
         if (bound := getattr(item, "ge", None)) is not None:
             low = f"{bound:,}"
         elif (bound := getattr(item, "gt", None)) is not None:
-            low = f"more than {bound:,}"
+            low = f"above {bound:,}"
         if (bound := getattr(item, "le", None)) is not None:
             high = f"{bound:,}"
     return low, high

@@ -1,0 +1,106 @@
+"""The command line: `fanlight serve`, `dev`, `publish` and `tail`.
+
+Importing this is cheap; what a subcommand needs is imported when it runs. Exit status: 0 for success,
+1 for a failure that was told on stderr, 2 for wrong flags, settings or data, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+COMMANDS = ("serve", "dev", "publish", "tail")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `fanlight` with `argv` (by default the process's) and return its exit status.
+
+    Raises SystemExit only after `--help`, `--version` or a wrong flag.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("gateway", "publisher"):
+            raise
+        print(f"fanlight: {error.name} is not installed: pip install 'fanlight[gateway]'", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`fanlight tail clock | head`). Python flushes stdout at
+        # exit and would complain; what a killed `cat` gives the shell is 128 + SIGPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(words: list[str]) -> int:
+    from gateway.cli.arguments import build_parser
+
+    command = next((word for word in words if word in COMMANDS), None)
+    parser = build_parser(command)
+    options = parser.parse_args(words)
+    match options.command:
+        case "serve":
+            return _serve(options)
+        case "dev":
+            return _dev(options)
+        case "publish":
+            from gateway.cli.publish import publish
+
+            return publish(options)
+        case "tail":
+            from gateway.cli.tail import tail
+
+            return tail(options)
+        case _:
+            parser.print_help()
+            return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from gateway import logs
+    from gateway.cli.configuration import SettingsError, load
+
+    try:
+        settings = load(_flags(options), config=options.config)
+    except SettingsError as error:
+        return refuse_settings(error.faults)
+    logs.configure(settings.log_format, settings.log_level)
+    from gateway import lifecycle
+
+    return lifecycle.serve(settings)
+
+
+def _dev(options: argparse.Namespace) -> int:
+    from gateway import logs
+    from gateway.cli.arguments import DEV_DEFAULTS
+    from gateway.cli.configuration import SettingsError, load
+
+    try:
+        settings = load(_flags(options), config=options.config, defaults=DEV_DEFAULTS)
+    except SettingsError as error:
+        return refuse_settings(error.faults)
+    logs.configure(settings.log_format, settings.log_level)
+    from gateway import dev
+
+    return dev.run(settings, keep_seconds=options.keep_seconds)
+
+
+def _flags(options: argparse.Namespace) -> dict[str, object]:
+    """The settings among the options: flags that were not given are absent."""
+    from gateway.settings import Settings
+
+    return {name: value for name, value in vars(options).items() if name in Settings.model_fields}
+
+
+def refuse_settings(faults: Sequence[str]) -> int:
+    """Tell each fault in a line of its own; the exit status for wrong settings."""
+    for fault in faults:
+        print(f"fanlight: {fault}", file=sys.stderr)
+    return 2

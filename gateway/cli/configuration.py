@@ -37,11 +37,18 @@ class SettingsError(Exception):
         super().__init__("\n".join(faults))
 
 
-def load(flags: Mapping[str, object] | None = None, *, config: str | Path | None = None) -> Settings:
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    config: str | Path | None = None,
+    defaults: Mapping[str, object] | None = None,
+) -> Settings:
     """Read the settings from `flags` (by setting name), the environment, the file, the defaults.
 
-    `config` is the TOML file's path; None takes it from FANLIGHT_CONFIG, and without that there is
-    none. Empty variables count as not set. Raises `SettingsError`.
+    `defaults` replaces some of the defaults of `Settings`. What was given by none of the four is not
+    in the result's `model_fields_set`. `config` is the TOML file's path; None takes it from
+    FANLIGHT_CONFIG, and without that there is none. Empty variables count as not set. Raises
+    `SettingsError`.
     """
     flags = dict(flags or {})
     source = config or os.environ.get(CONFIG_VARIABLE) or None
@@ -52,7 +59,7 @@ def load(flags: Mapping[str, object] | None = None, *, config: str | Path | None
     origins = {name: f"key {name} in {path}" for name in file}
     origins |= {name: f"variable {ENV_PREFIX}{name.upper()}" for name in variables}
     origins |= {name: f"flag {flag_of(name)}" for name in flags}
-    values = {**file, **variables, **flags}
+    values = {**(defaults or {}), **file, **variables, **flags}
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -147,9 +154,11 @@ def _expected(name: str) -> str:
         return "true or false"
     if annotation in (int, float):
         kind = "a whole number" if annotation is int else "a number"
-        unit, (low, high) = unit_of(name), limits_of(name)
-        bounds = f" from {low} to {high}" if low and not low.startswith("more") else f" of {low} up to {high}"
-        return f"{kind} of {unit},{bounds}" if unit else kind + bounds
+        unit = {"s": " of seconds", "ms": " of milliseconds", "bytes": " of bytes"}.get(
+            unit_of(name) or "", ""
+        )
+        low, high = limits_of(name)
+        return f"{kind}{unit}, {low} to {high}"
     choices = getattr(annotation, "__args__", ())
     if choices and all(isinstance(choice, str) for choice in choices):
         return "one of " + ", ".join(choices)
