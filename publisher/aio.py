@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from publisher.channels import DEFAULT_PREFIX
-from publisher.commands import Options, event_commands
+from publisher.commands import Command, Options, each_command, event_commands
 from publisher.connections import MAX_CONNECTIONS, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
@@ -20,7 +20,7 @@ from publisher.exchange import Batch, Exchange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from publisher.commands import Command
+    from publisher.errors import PublishError
     from publisher.exchange import Request
 
 
@@ -122,6 +122,15 @@ class AsyncPublisher:
         return await self._publish_all(
             event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
         )
+
+    async def publish_each(self, events: Iterable[Event]) -> list[Published | PublishError]:
+        """`Publisher.publish_each`, awaited."""
+        checked = each_command(self._options, events)
+        batch = Batch([command for command in checked if isinstance(command, Command)])
+        for exchange in batch:
+            await self._run(exchange)
+        results = iter(batch.each())
+        return [next(results) if isinstance(command, Command) else command for command in checked]
 
     async def close(self, channel: str) -> Published:
         """`Publisher.close`, awaited: end a channel for good."""

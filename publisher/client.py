@@ -12,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from publisher.channels import DEFAULT_PREFIX
-from publisher.commands import Options, event_commands
+from publisher.commands import Command, Options, each_command, event_commands
 from publisher.connections import MAX_CONNECTIONS, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
@@ -20,7 +20,7 @@ from publisher.exchange import Batch, Exchange
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from publisher.commands import Command
+    from publisher.errors import PublishError
     from publisher.exchange import Request
 
 
@@ -134,6 +134,19 @@ class Publisher:
         return self._publish_all(
             event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
         )
+
+    def publish_each(self, events: Iterable[Event]) -> list[Published | PublishError]:
+        """Publish events, each on its own: nothing is raised for an event that can't be published.
+
+        For each event, in order, its `Published` or the `PublishError` that it met; an event that is
+        invalid does not keep the others from being sent.
+        """
+        checked = each_command(self._options, events)
+        batch = Batch([command for command in checked if isinstance(command, Command)])
+        for exchange in batch:
+            self._run(exchange)
+        results = iter(batch.each())
+        return [next(results) if isinstance(command, Command) else command for command in checked]
 
     def close(self, channel: str) -> Published:
         """End a channel for good: subscribers get what is left, then `fanlight.end`, and browsers stop.

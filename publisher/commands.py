@@ -143,6 +143,18 @@ def event_commands(
     return commands
 
 
+def each_command(options: Options, events: Iterable[Event]) -> list[Command | InvalidEvent]:
+    """For each event its command, or why it can't be published."""
+    retention = options.retention(None, None)
+    commands: list[Command | InvalidEvent] = []
+    for event in events:
+        try:
+            commands.append(options.event(event, retention))
+        except InvalidEvent as error:
+            commands.append(error)
+    return commands
+
+
 def _ms(seconds: float) -> bytes:
     return b"%d" % max(1, round(seconds * 1000))
 
@@ -193,7 +205,11 @@ def interpret_error(error: Exception) -> PublishError | Again:
 
 
 def _refused(error: Exception) -> RedisRefused:
-    refused = RedisRefused(f"Redis refused: {_words(error)}")
+    words = _words(error)
+    if "unauthenticated multibulk length" in words:
+        # How Redis says NOAUTH to a command of more than ten words, which the script's are.
+        words = f"NOAUTH Authentication required. ({words})"
+    refused = RedisRefused(f"Redis refused: {words}")
     refused.__cause__ = error
     return refused
 

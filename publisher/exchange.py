@@ -156,17 +156,23 @@ class Batch:
             if self._error is not None:
                 return
 
+    def each(self) -> list[Published | PublishError]:
+        """What befell each event, in order."""
+        unsent = len(self._commands) - len(self._results)
+        if self._error is None or not unsent:
+            return list(self._results)
+        error = type(self._error)(f"not sent, because of the events before: {self._error}")
+        return self._results + [error] * unsent
+
     def results(self) -> list[Published]:
         """All results, in order. When nothing at all was answered, raises what befell the call
         (`RedisUnreachable`, `RedisRefused`), else `BatchFailed` if any of the events failed."""
-        if self._error is not None:
-            if all(result is self._error for result in self._results):
-                raise self._error
-            unsent = type(self._error)(f"not sent, because of the events before: {self._error}")
-            self._results += [unsent] * (len(self._commands) - len(self._results))
-        published = [result for result in self._results if isinstance(result, Published)]
-        if len(published) < len(self._commands):
-            raise BatchFailed(self._results) from self._error
+        if self._error is not None and all(result is self._error for result in self._results):
+            raise self._error
+        results = self.each()
+        published = [result for result in results if isinstance(result, Published)]
+        if len(published) < len(results):
+            raise BatchFailed(results) from self._error
         return published
 
 
