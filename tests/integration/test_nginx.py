@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,7 +52,9 @@ def serving(gateways: Gateways) -> list[GatewayProcess]:
 
 def _open_streams(gateway: GatewayProcess) -> float:
     _, body = gateway.admin_get("/metrics")
-    values = [line.split()[-1] for line in body.decode().splitlines() if line.startswith("fanlight_streams ")]
+    values = [
+        line.split()[-1] for line in body.decode().splitlines() if line.startswith("fanlight_streams_open ")
+    ]
     assert values, f"no metric of the open streams in:\n{body.decode()}"
     return float(values[0])
 
@@ -78,16 +81,16 @@ async def test_post_publish_goes_through(nginx: Nginx) -> None:
     async with await SseConnection.open(f"{nginx.url}/events?channel=a") as connection:
         await connection.next_event()
         data = "x" * 200_000  # more than nginx' buffers
-        request = http.client.HTTPConnection(nginx.host, nginx.port, timeout=10)
         headers = {
             "Authorization": f"Bearer {GatewayProcess.PUBLISH_TOKEN}",
             "Content-Type": "application/json",
         }
-        request.request("POST", "/publish", json.dumps({"channel": "a", "data": data}), headers)
-        response = request.getresponse()
-        answer = json.loads(response.read())
-        request.close()
-        assert response.status == 200, answer
+        with closing(http.client.HTTPConnection(nginx.host, nginx.port, timeout=10)) as request:
+            request.request("POST", "/publish", json.dumps({"channel": "a", "data": data}), headers)
+            response = request.getresponse()
+            body = response.read()
+        assert response.status == 200, body
+        answer = json.loads(body)
         event = await connection.next_event()
         assert (event.id, event.data) == (answer["id"], data)
 
