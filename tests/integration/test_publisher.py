@@ -27,6 +27,7 @@ from publisher import (
     InvalidType,
     Published,
     Publisher,
+    PublishError,
     RedisRefused,
     RedisUnreachable,
 )
@@ -53,6 +54,9 @@ class Blocking:
 
     def publish_many(self, events: Iterable[Event], **options: Any) -> list[Published]:
         return self._runner.run(self._publisher.publish_many(events, **options))
+
+    def publish_each(self, events: Iterable[Event]) -> list[Published | PublishError]:
+        return self._runner.run(self._publisher.publish_each(events))
 
     def close(self, channel: str) -> Published:
         return self._runner.run(self._publisher.close(channel))
@@ -212,6 +216,22 @@ def test_a_closed_channel_fails_its_own_events_only(publisher: AnyPublisher, log
     with pytest.raises(BatchFailed):
         publisher.publish(["a", "closed"], "y")
     assert len(log("a")) == 3
+
+
+def test_publish_each_tells_each_events_fate(publisher: AnyPublisher, log: Log) -> None:
+    publisher.close("closed")
+    events = [Event(channel=name, data="x") for name in ("a", "a b", "closed", "fanlight.x", "a")]
+    results = publisher.publish_each(events)
+    kinds = [Published, InvalidChannel, ChannelClosed, InvalidChannel, Published]
+    assert [type(result) for result in results] == kinds
+    assert [result.id for result in (results[0], results[4])] == [str(payload.id) for payload in log("a")]
+    assert publisher.publish_each([]) == []
+
+
+def test_publish_each_raises_nothing_when_redis_is_away(make: Callable[..., AnyPublisher]) -> None:
+    publisher = make(f"redis://127.0.0.1:{free_port()}/0", deadline_seconds=0.1)
+    results = publisher.publish_each([Event(channel="a b", data=""), *numbered("a", 1_200)])
+    assert [type(result) for result in results] == [InvalidChannel, *[RedisUnreachable] * 1_200]
 
 
 @pytest.mark.parametrize(
