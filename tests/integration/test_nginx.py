@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from publisher import Publisher
+from publisher import Event, Publisher
 from tests.support.gateway_process import GatewayProcess
 from tests.support.nginx import Nginx, find_nginx
 from tests.support.processes import free_port
@@ -47,15 +47,13 @@ def publisher(redis_server: RedisServer, prefix: str) -> Iterator[Publisher]:
 
 def serving(gateways: Gateways) -> list[GatewayProcess]:
     """The gateways that have a stream open, by their metrics."""
-    return [gateway for gateway in gateways if gateway.alive() and _open_streams(gateway)]
+    return [gateway for gateway in gateways if gateway.alive() and metric(gateway, "fanlight_streams_open")]
 
 
-def _open_streams(gateway: GatewayProcess) -> float:
+def metric(gateway: GatewayProcess, name: str) -> float:
     _, body = gateway.admin_get("/metrics")
-    values = [
-        line.split()[-1] for line in body.decode().splitlines() if line.startswith("fanlight_streams_open ")
-    ]
-    assert values, f"no metric of the open streams in:\n{body.decode()}"
+    values = [line.split()[-1] for line in body.decode().splitlines() if line.startswith(f"{name} ")]
+    assert values, f"no metric {name} in:\n{body.decode()}"
     return float(values[0])
 
 
@@ -93,6 +91,25 @@ async def test_post_publish_goes_through(nginx: Nginx) -> None:
         answer = json.loads(body)
         event = await connection.next_event()
         assert (event.id, event.data) == (answer["id"], data)
+
+
+async def test_a_slow_reader_is_held_back_by_the_gateway_not_by_nginx(
+    nginx: Nginx, gateways: Gateways, publisher: Publisher
+) -> None:
+    """With buffering, nginx would take all of it, and fill its disk; the gateway would see no slow reader."""
+    async with await SseConnection.open(
+        f"{nginx.url}/events?channel=a", receive_buffer_bytes=8192
+    ) as connection:
+        await connection.next_event()
+        event = Event(channel="a", data="x" * 200_000)
+        sent = [item.id for item in publisher.publish_many([event] * 200)]  # 40 MB: above all buffers
+        await aeventually(
+            lambda: sum(metric(gateway, "fanlight_slow_streams_total") for gateway in gateways),
+            what="the gateway has noticed a slow stream",
+        )
+        got = [(await connection.next_event()).id for _ in sent]
+        assert got == sent
+        assert "temporary file" not in nginx.log
 
 
 async def test_the_other_gateway_takes_over_without_a_hole(
