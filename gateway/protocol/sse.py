@@ -3,8 +3,9 @@
 - Lines end in LF only; there is a space after the colon; no BOM, no NUL.
 - `id:` is the last field of a block: some clients commit it as soon as it is parsed, and an id must
   not be committed before its data is whole.
-- A heartbeat is `:` and one LF, without a blank line: some clients dispatch an empty message for a
-  block that holds only a comment.
+- A heartbeat is `:` and one LF, and `retry:` one line, without a blank line: some clients dispatch an
+  empty message for a block that holds only a comment or a reconnection time. By the letter of the
+  standard a block of `retry:` alone would even erase the last event ID of a client that came back.
 - Each frame is one HTTP/1.1 chunk (RFC 9112, section 7.1) where the connection is chunked; the
   chunk's framing is part of the shared bytes, so that it costs nothing per connection.
 """
@@ -49,8 +50,8 @@ def event(type_: bytes, data: bytes, id_: str | None) -> bytes:
 
 
 def retry(milliseconds: int) -> bytes:
-    """Encode the reconnection time."""
-    return b"retry: %d\n\n" % milliseconds
+    """Encode the reconnection time: a line that takes effect as such, and leads the next event's block."""
+    return b"retry: %d\n" % milliseconds
 
 
 COMMENT: Final = b":\n"
