@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     admin_port: int = _setting("HTTP", 9090, "The admin port; 0 takes a free one.", ge=0, le=65_535)
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="Exact origins that may read events across sites, with commas between them.",
+        description="Origins whose pages may read events, with commas between; * for any, without cookies.",
         json_schema_extra={"group": "HTTP"},
     )
     demo: bool = _setting("HTTP", False, "Serve the demo page at /.")
@@ -225,10 +225,10 @@ class Settings(BaseSettings):
     @classmethod
     def _check_origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
-            if _ORIGIN.fullmatch(origin) is None:
+            if origin != "*" and _ORIGIN.fullmatch(origin) is None:
                 raise ValueError(
                     f"{origin[:100]!r} is not an origin: expected one such as https://app.example.com or "
-                    "http://localhost:3000, in lower case, without a path; there is no *"
+                    "http://localhost:3000, in lower case, without a path; or * for any"
                 )
         return origins
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-DEV_DEFAULTS: Final[dict[str, Any]] = {"host": "127.0.0.1", "demo": True, "drain_seconds": 0.2}
+DEV_DEFAULTS: Final[dict[str, Any]] = {
+    "host": "127.0.0.1",
+    "demo": True,
+    "allowed_origins": ["*"],  # an example opened as a file, a page of another development server
+    "drain_seconds": 0.2,  # nobody waits for a balancer here
+}
 """Where `fanlight dev` differs from `fanlight serve`. Its Redis and its publish token it makes itself."""
 
 KEEP_SECONDS: Final = 60.0
@@ -251,6 +256,8 @@ def _facts(name: str, default: object) -> str:
         return "default yes" if default else "default no"
     if default in (None, []):
         return "default: none"
+    if isinstance(default, list):
+        return f"default {','.join(default)}"
     if not isinstance(default, (int, float)):
         return f"default {default}"
     if name.endswith("port"):  # a port is a name, not a number: no thousands separator

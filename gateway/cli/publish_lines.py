@@ -154,6 +154,8 @@ def check_json(data: str | bytes) -> None:
         json.loads(data, parse_constant=_no_constant)
     except RecursionError:
         raise InvalidData("not JSON: nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise InvalidData(f"not JSON: {error.msg} (character {error.pos + 1})") from None
     except ValueError as error:
         raise InvalidData(f"not JSON: {error}") from None
 

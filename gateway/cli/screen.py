@@ -1,4 +1,7 @@
-"""What `fanlight tail` prints: lines for people, in colour on a terminal, or JSON lines for programs."""
+"""What `fanlight tail` prints: lines for people, in colour on a terminal, or JSON lines for programs.
+
+Events go to stdout, what happens to the connection to stderr.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,10 @@ _GAPS: Final = {
     "late": "somebody publishes without the publisher's script",
     "unknown": "nothing is left in Redis that could tell what was missed",
 }
+
+
+class OutputClosed(Exception):
+    """Whoever read our output has gone. No OSError: those are of the network."""
 
 
 class Screen:
@@ -93,7 +100,10 @@ class Screen:
         self._print(json.dumps(fields, ensure_ascii=False))
 
     def _print(self, text: str) -> None:
-        print(text, file=self._out, flush=True)
+        try:
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            raise OutputClosed from None
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colours else text

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from gateway.cli.screen import Screen
+from gateway.cli.screen import OutputClosed, Screen
 from gateway.cli.sse_client import EventStreamParser, ReceivedEvent, StreamTooLarge
 from publisher.channels import validate_channel
 from publisher.errors import InvalidChannel
@@ -56,6 +56,8 @@ def tail(options: argparse.Namespace) -> int:
     except Refused as error:
         print(f"fanlight tail: {error}", file=sys.stderr)
         return 1
+    except OutputClosed:
+        raise BrokenPipeError from None
     return 0
 
 

@@ -130,7 +130,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("redis_url", "redis://", "expected a URL such as"),
     ("redis_url", "redis://h:99999", "expected a URL such as"),
     ("redis_url", "unix://", "expected a URL such as"),
-    ("allowed_origins", "*", "'*' is not an origin"),
+    ("allowed_origins", "*.example", "'*.example' is not an origin"),
     ("allowed_origins", "https://a.example/", "is not an origin"),
     ("allowed_origins", "null", "is not an origin"),
 ]
