@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gateway.protocol.request import BadRequest
+
+T = TypeVar("T")
 
 _FIELDS: Final = frozenset({"channel", "channels", "close", "data", "idempotency_key", "type"})
 
@@ -47,16 +50,22 @@ class PublishRequest:
             raise BadRequest("the body is not UTF-8") from None
         if lines:
             rows = [row for row in text.split("\n") if row.strip()]
-            _check_count(len(rows), max_items)
-            return cls(tuple(map(_line, rows)), single=False)
+            return cls(_counted(rows, _line, max_items), single=False)
         try:
             parsed = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
         if isinstance(parsed, list):
-            _check_count(len(parsed), max_items)
-            return cls(tuple(map(_item, parsed)), single=False)
-        return cls((_item(parsed),), single=True)
+            return cls(_counted(parsed, _item, max_items), single=False)
+        return cls(_counted([parsed], _item, max_items), single=True)
+
+
+def _counted(rows: list[T], read: Callable[[T], Item | BadItem], most: int) -> tuple[Item | BadItem, ...]:
+    """The rows' items. What is bounded are events: an item makes one for each of its channels."""
+    _check_count(len(rows), most)
+    items = tuple(map(read, rows))
+    _check_count(sum(len(item.channels) if isinstance(item, Item) else 1 for item in items), most)
+    return items
 
 
 def _check_count(count: int, most: int) -> None:
