@@ -33,7 +33,7 @@ export function publishSnippet(channel, { publish, publish_token: token }) {
       '  -H "Content-Type: application/json" \\',
       `  -d '${JSON.stringify({ channel, data: "Good evening" })}'`);
   }
-  lines.push("", "# and watch a channel without a browser", `fanlight tail ${channel}`);
+  lines.push("", "# and watch a channel without a browser", `fanlight tail ${channel}${origin === "http://127.0.0.1:8080" ? "" : ` --url ${origin}`}`);
   return lines.join("\n");
 }
 
