@@ -94,6 +94,7 @@ class Gateway:
         self.publish = Publish(self.publisher, cors, settings)
         self._demo = Demo() if settings.demo else None
         self._exposition = Exposition(self.metrics)
+        self._version = version("fanlight")
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
@@ -138,7 +139,7 @@ class Gateway:
         streams, hub, link = self.streams, self.hub, self.link.state
         counts, groups, node = hub.counts, hub.groups, hub.node
         closed = {reason.value: float(count) for reason, count in streams.closed_total.items()}
-        yield info("build", "What runs here.", {"version": version("fanlight")})
+        yield info("build", "What runs here.", {"version": self._version})
         yield gauge("streams_open", "Open event streams.", streams.open)
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from time import perf_counter
@@ -27,7 +27,7 @@ from gateway.broker.backoff import backoff_seconds
 from gateway.broker.connection import Connection, Reply
 from gateway.logs import get_logger
 from gateway.protocol.epochs import History
-from gateway.protocol.interest import Interest
+from gateway.protocol.interest import Interest, Work
 from publisher.channels import Channel, Partition
 from publisher.ids import EventId, Position
 
@@ -251,9 +251,9 @@ class Link:
             if commands:
                 connection.send(*commands)
             if work.floors:
-                self._read_floors(connection, work.floors)
+                self._read_floors(connection, work)
 
-    def _read_floors(self, connection: Connection, channels: Sequence[Channel]) -> None:
+    def _read_floors(self, connection: Connection, work: Work) -> None:
         """Tails first, then the position: what comes between them is in the chain of messages."""
         tails: list[bytes | None] = []
 
@@ -265,8 +265,8 @@ class Link:
             self._ingest.position(position, epoch, 0)
             if connection.closed:  # the epoch has changed
                 return
-            given = set(self._interest.floors_read(channels))
-            for channel, tail in zip(channels, tails, strict=True):
+            given = set(self._interest.floors_read(work))
+            for channel, tail in zip(work.floors, tails, strict=True):
                 if channel in given:
                     id_, _, flag = (tail or b"").decode().partition(" ")
                     self._ingest.floor(
@@ -274,7 +274,7 @@ class Link:
                     )
             self.interest_changed()
 
-        names = map(self._partition.tail, channels)
+        names = map(self._partition.tail, work.floors)
         connection.send((("MGET", *names), tails_read), self._position_command(position_read))
 
     def _position_command(

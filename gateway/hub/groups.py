@@ -23,7 +23,8 @@ class Group:
     def __init__(self, key: GroupKey) -> None:
         self.key = key
         self.encoding = key[1]
-        self.members: set[Subscription] = set()
+        # Dicts as ordered sets: the order of writes is then a matter of who came first.
+        self.members: dict[Subscription, None] = {}
         self.pending: list[bytes] = []
 
 
@@ -32,7 +33,7 @@ class Groups:
 
     def __init__(self) -> None:
         self._groups: dict[GroupKey, Group] = {}
-        self._by_channel: dict[Channel, set[Group]] = {}
+        self._by_channel: dict[Channel, dict[Group, None]] = {}
         self._dirty: list[Group] = []
         self.delivered = 0
         self.delivered_bytes = 0
@@ -44,19 +45,19 @@ class Groups:
         if group is None:
             group = self._groups[key] = Group(key)
             for channel in subscription.channels:
-                self._by_channel.setdefault(channel, set()).add(group)
-        group.members.add(subscription)
+                self._by_channel.setdefault(channel, {})[group] = None
+        group.members[subscription] = None
 
     def leave(self, subscription: Subscription) -> None:
         group = self._groups.get((subscription.channels, subscription.encoding))
         if group is None:
             return
-        group.members.discard(subscription)
+        group.members.pop(subscription, None)
         if not group.members:
             del self._groups[group.key]
             for channel in subscription.channels:
                 groups = self._by_channel[channel]
-                groups.discard(group)
+                del groups[group]
                 if not groups:
                     del self._by_channel[channel]
 

@@ -60,7 +60,7 @@ class Hub:
                 self._interest.want(name)
                 self._link.interest_changed()
             self._idle.pop(name, None)
-            channel.subscriptions.add(subscription)
+            channel.subscriptions[subscription] = None
             if channel.tail is None:
                 subscription.missing += 1
 
@@ -106,7 +106,7 @@ class Hub:
         for name in subscription.channels:
             channel = self.node.channels.get(name)
             if channel is not None:
-                channel.subscriptions.discard(subscription)
+                channel.subscriptions.pop(subscription, None)
                 if not channel.subscriptions:
                     self._idle[name] = now
 
@@ -134,7 +134,6 @@ class Hub:
         self.node.position = position
         self.node.evicting = evicting
         self.node.in_sync = True
-        self.node.generation += 1
         self.counts.generations += 1
         self._log.new_generation()
 
@@ -144,6 +143,8 @@ class Hub:
             return
         self.groups.flush()
         self.node.in_sync = False
+        # Answers of this generation that are still to come must not move a cursor any more.
+        self.node.generation += 1
         self.replay.lost()
         for subscription in self.groups.all():
             self.groups.leave(subscription)
@@ -152,7 +153,8 @@ class Hub:
             channel.tail = None
             channel.last = ORIGIN
             channel.end = None
-        for subscription in {s for c in self.node.channels.values() for s in c.subscriptions}:
+        everybody = dict.fromkeys(s for c in self.node.channels.values() for s in c.subscriptions)
+        for subscription in everybody:
             subscription.lost(self.node.id)
 
     def floor(self, name: Channel, position: Position, tail: EventId | None, *, ended: bool) -> None:

@@ -41,7 +41,7 @@ class Replay:
         self._counts = counts
         self._runnable: deque[Subscription] = deque()
         self._readers: deque[Subscription] = deque()
-        self._ahead: set[Subscription] = set()
+        self._ahead: dict[Subscription, None] = {}
         self.reads_under_way = 0
 
     def wire(self, link: Link, log: Log) -> None:
@@ -81,11 +81,11 @@ class Replay:
             if subscription.ahead_of is not None and (
                 ticket >= subscription.ahead_of or subscription.position <= self._node.position
             ):
-                self._ahead.discard(subscription)
+                self._ahead.pop(subscription, None)
                 self.schedule(subscription)
 
     def forget(self, subscription: Subscription) -> None:
-        self._ahead.discard(subscription)
+        self._ahead.pop(subscription, None)
 
     # One subscription.
 
@@ -176,7 +176,7 @@ class Replay:
             return False
         if subscription.ahead_of is None:
             subscription.ahead_of = self._link.read_position()
-            self._ahead.add(subscription)
+            self._ahead[subscription] = None
             return True
         if subscription in self._ahead:
             return True

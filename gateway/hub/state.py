@@ -14,7 +14,7 @@ from publisher.ids import ORIGIN, Epoch, EventId, Position
 class ChannelState:
     """A channel that somebody follows, or did until a moment ago."""
 
-    __slots__ = ("end", "idle_since", "last", "name", "subscriptions", "tail")
+    __slots__ = ("end", "last", "name", "subscriptions", "tail")
 
     def __init__(self, name: Channel) -> None:
         self.name = name
@@ -24,8 +24,7 @@ class ChannelState:
         """The last event seen on the link or named by the tail key: the chain's end."""
         self.end: EventId | None = None
         """The id of its `fanlight.end`."""
-        self.subscriptions: set[Subscription] = set()
-        self.idle_since: float | None = None
+        self.subscriptions: dict[Subscription, None] = {}
 
 
 @dataclass(slots=True)

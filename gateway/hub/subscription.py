@@ -151,6 +151,9 @@ class Subscription:
             for hole in round_.holes
         ]
         self._advance(round_.publications, round_.horizon, frames)
+        for hole in round_.holes:
+            if hole.end > round_.horizon:
+                self.starts = {**(self.starts or {}), hole.channel: hole.end}
         if frames:
             self.sink.write(b"".join(frames))
         return len(round_.publications)

@@ -11,8 +11,8 @@ A confirmed channel gets its floor from a position read that was sent after its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from publisher.channels import Channel
 
@@ -25,53 +25,68 @@ class Work:
     unsubscribe: list[Channel]
     floors: list[Channel]
     """Read the tails of these, then the position."""
+    ticket: int
+    """Give it back with the answer to that read."""
 
     def __bool__(self) -> bool:
         return bool(self.subscribe or self.unsubscribe or self.floors)
 
 
 class Interest:
-    """Wanted, asked and confirmed channels of one link."""
+    """Wanted, asked and confirmed channels of one link.
+
+    What is to be done is kept in order of arrival (a dict as an ordered set), so that taking a batch
+    costs the batch, however much is waiting behind it.
+    """
 
     def __init__(self) -> None:
         self.wanted: set[Channel] = set()
         self._asked: set[Channel] = set()
-        self._differs: set[Channel] = set()
         self._unanswered: Counter[Channel] = Counter()
-        self._floorless: set[Channel] = set()
-        self._floors_asked: set[Channel] = set()
+        self._ticket = 0
+        self._floorless: dict[Channel, int] = {}
+        """With the ticket of the read that is to give it a floor; 0 while none is under way."""
+        self._differs: dict[Channel, None] = {}
+        """Wanted and asked differ, and nothing is sent yet."""
+        self._floors_due: dict[Channel, None] = {}
+        """Without a floor, and without a read under way."""
 
     def want(self, channel: Channel) -> None:
         """Follow `channel`, which has no floor."""
         self.wanted.add(channel)
-        self._floorless.add(channel)
+        self._floorless[channel] = 0
+        self._floors_due[channel] = None
         self._update(channel)
 
     def unwant(self, channel: Channel) -> None:
         self.wanted.discard(channel)
-        self._floorless.discard(channel)
+        self._floorless.pop(channel, None)
+        self._floors_due.pop(channel, None)
         self._update(channel)
 
     def _update(self, channel: Channel) -> None:
         if (channel in self.wanted) == (channel in self._asked):
-            self._differs.discard(channel)
+            self._differs.pop(channel, None)
         else:
-            self._differs.add(channel)
+            self._differs[channel] = None
 
     def take(self, most: int) -> Work:
         """Up to `most` of each kind of work. Taking it counts as having sent it."""
-        differs = list(self._differs)[:most]
+        differs = list(islice(self._differs, most))
         subscribe = [channel for channel in differs if channel in self.wanted]
         unsubscribe = [channel for channel in differs if channel not in self.wanted]
-        self._differs.difference_update(differs)
+        for channel in differs:
+            del self._differs[channel]
         self._asked.update(subscribe)
         self._asked.difference_update(unsubscribe)
         self._unanswered.update(differs)
         # A floor is asked for behind the SUBSCRIBE, so never for one that is still to be sent.
-        askable = self._floorless - self._floors_asked
-        floors = [channel for channel in askable if channel in self._asked][:most]
-        self._floors_asked.update(floors)
-        return Work(subscribe, unsubscribe, floors)
+        floors = [channel for channel in islice(self._floors_due, most) if channel in self._asked]
+        self._ticket += 1
+        for channel in floors:
+            del self._floors_due[channel]
+            self._floorless[channel] = self._ticket
+        return Work(subscribe, unsubscribe, floors, self._ticket)
 
     def answered(self, channel: Channel) -> None:
         """An answer to a SUBSCRIBE or UNSUBSCRIBE of `channel` arrived."""
@@ -85,15 +100,22 @@ class Interest:
         """Whether Redis is known to send this channel's messages."""
         return channel in self._asked and channel not in self._unanswered
 
-    def floors_read(self, channels: Iterable[Channel]) -> list[Channel]:
-        """The read that was to give these their floors was answered: which of them have one now.
+    def floors_read(self, work: Work) -> list[Channel]:
+        """The read that was to give `work.floors` theirs was answered: which of them have one now.
 
-        The others were unsubscribed and subscribed again meanwhile, and are asked for once more.
+        One that was left meanwhile has none, nor has it after it was wanted again: messages that came
+        between the two were heard by nobody. One whose SUBSCRIBE is unanswered is asked for once more.
         """
-        channels = list(channels)
-        self._floors_asked.difference_update(channels)
-        given = [c for c in channels if c in self._floorless and self.confirmed(c)]
-        self._floorless.difference_update(given)
+        given = []
+        for channel in work.floors:
+            if self._floorless.get(channel) != work.ticket:
+                continue
+            if self.confirmed(channel):
+                del self._floorless[channel]
+                given.append(channel)
+            else:
+                self._floorless[channel] = 0
+                self._floors_due[channel] = None
         return given
 
     @property
@@ -105,6 +127,6 @@ class Interest:
         """A new connection: nothing was asked on it yet."""
         self._asked.clear()
         self._unanswered.clear()
-        self._floors_asked.clear()
-        self._differs = set(self.wanted)
-        self._floorless = set(self.wanted)
+        self._differs = dict.fromkeys(sorted(self.wanted))
+        self._floorless = dict.fromkeys(self._differs, 0)
+        self._floors_due = dict(self._differs)

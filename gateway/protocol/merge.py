@@ -10,7 +10,7 @@ the node knows, from its own link, the last event that the log must hold up to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,7 +64,10 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The outcome: holes first, then the publications; afterwards the cursor stands at `horizon`."""
+    """The outcome: holes first, then the publications; afterwards the cursor stands at `horizon`.
+
+    A hole may reach beyond the horizon. The next round of its channel begins where it ends.
+    """
 
     holes: tuple[Hole, ...]
     publications: tuple[Publication, ...]
@@ -78,39 +81,46 @@ def merge(pages: Sequence[tuple[Read, Page]]) -> Round:
     holes: list[Hole] = []
     publications: list[Publication] = []
     for read, page in pages:
-        _walk(read, page, horizon, holes, publications)
+        holes += _walk(read, page, horizon, publications)
     publications.sort(key=lambda publication: publication.position)
     return Round(tuple(holes), tuple(publications), horizon)
 
 
-def _walk(
-    read: Read, page: Page, horizon: Position, holes: list[Hole], publications: list[Publication]
-) -> None:
-    """Check one channel's chain up to the horizon; collect its publications and holes."""
+def _walk(read: Read, page: Page, horizon: Position, publications: list[Publication]) -> Iterator[Hole]:
+    """Check one channel's chain; collect its publications up to the horizon.
+
+    The chain is followed to the first entry beyond the horizon, or to the end that the node knows: a
+    hole that begins below the horizon shows only there, and the next round would not see it any more.
+    """
     last = read.lower
     seen = False
     for position, publication in _entries(page):
-        if position > horizon:
-            return
         if position <= last:
             continue
         if publication is None:
-            holes.append(Hole(read.channel, GapReason.INVALID, last, position))
-        else:
-            prev = publication.prev
-            if prev > last:
-                reason = GapReason.REWRITTEN if seen else GapReason.TRIMMED
-                holes.append(Hole(read.channel, reason, last, prev))
-            elif prev == ORIGIN and not seen and _chain_lost(read, position):
-                holes.append(Hole(read.channel, GapReason.UNKNOWN, last, position.before()))
+            yield Hole(read.channel, GapReason.INVALID, last, position)
+        elif publication.prev > last:
+            reason = GapReason.REWRITTEN if seen else GapReason.TRIMMED
+            yield Hole(read.channel, reason, last, publication.prev)
+        elif publication.prev == ORIGIN and not seen and _chain_lost(read, position):
+            yield Hole(read.channel, GapReason.UNKNOWN, last, position.before())
+        if position > horizon:
+            return
+        if publication is not None:
             publications.append(publication)
         last, seen = position, True
-    if horizon < read.target:
+    if page.complete_to < read.target:
         return
     if read.expected > last:
-        _missing_end(read, last, seen, holes, publications)
+        # What the end says is in the tail too, so it can be told even where the stream is gone.
+        end = read.end if read.end is not None and read.end.position == read.expected else None
+        missing = read.expected if end is None else read.expected.before()
+        if missing > last:
+            yield Hole(read.channel, GapReason.REWRITTEN if seen else GapReason.EXPIRED, last, missing)
+        if end is not None and read.expected <= horizon:
+            publications.append(Publication.end(read.channel, end))
     elif read.in_doubt:
-        holes.append(Hole(read.channel, GapReason.UNKNOWN, last, read.target))
+        yield Hole(read.channel, GapReason.UNKNOWN, last, read.target)
 
 
 def _entries(page: Page) -> Iterable[tuple[Position, Publication | None]]:
@@ -125,17 +135,3 @@ def _entries(page: Page) -> Iterable[tuple[Position, Publication | None]]:
 def _chain_lost(read: Read, first: Position) -> bool:
     """Whether an event that knows of none before it may have lost its tail after `read.lower`."""
     return read.lower > ORIGIN and (read.evicting or read.lower.ms < first.ms - TAIL_MS)
-
-
-def _missing_end(
-    read: Read, last: Position, seen: bool, holes: list[Hole], publications: list[Publication]
-) -> None:
-    """The log ends before the event that the node knows to be the channel's last."""
-    end = read.end
-    if end is not None and end.position == read.expected:
-        # What the end says is in the tail too, so it can be told even where the stream is gone.
-        publications.append(Publication.end(read.channel, end))
-        if end.position.before() == last:
-            return
-    reason = GapReason.REWRITTEN if seen else GapReason.EXPIRED
-    holes.append(Hole(read.channel, reason, last, read.expected))
