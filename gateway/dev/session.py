@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import secrets
 import socket
 import sys
@@ -100,4 +101,5 @@ def _free_port(host: str, port: int) -> int | None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             return None
-        raise PortTaken(f"can't listen on {host}, port {port}: {error.strerror}") from None
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise PortTaken(f"can't listen on {host}, port {port}: {reason}") from None
