@@ -97,11 +97,14 @@ class Naive:
 
 
 @given(
-    channel_bytes=st.integers(0, 5 * SIZE_BYTES),
-    node_bytes=st.integers(0, 9 * SIZE_BYTES),
+    channel_bytes=st.sampled_from([0, 3 * SIZE_BYTES, 6 * SIZE_BYTES]),
+    node_bytes=st.sampled_from([0, 2 * SIZE_BYTES, 5 * SIZE_BYTES, 8 * SIZE_BYTES]),
     befores=st.lists(st.integers(0, 9), min_size=3, max_size=3),
     steps=st.lists(
-        st.tuples(st.integers(0, 2), st.integers(1, 3), st.integers(0, SIZE_BYTES), st.integers(0, 9)),
+        st.tuples(
+            st.integers(0, 2), st.integers(1, 3), st.sampled_from([0, 0, 1, 100, 400]), st.integers(0, 9)
+        ),
+        min_size=8,
         max_size=40,
     ),
 )
