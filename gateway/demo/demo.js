@@ -38,27 +38,31 @@ let config = { publish: false, dev: false };
 const channels = new Chips(
   { list: $("channels"), form: $("add-channel"), error: $("channel-problem") },
   asked.length ? asked : ["clock", "demo", "news"],
-  { check: channelProblem, changed: followed, hue, noun: "channel" },
+  { check: channelProblem, changed, hue, noun: "channel" },
 );
 const types = new Chips(
   { list: $("types"), form: $("add-type"), error: $("type-problem") },
   ["message", "metadata"],
   { check: (name) => (name.startsWith("fanlight.") ? "These are reserved, and heard anyway." : null), changed: heard, fixed: ["message"], noun: "type" },
 );
-types.names.forEach((type) => stream.hear(type));
+stream.hear(types.names);
 
 function followed(names) {
   showChoice();
-  const address = new URL(location.href);
-  address.search = new URLSearchParams(names.map((name) => ["channel", name])).toString();
-  history.replaceState(null, "", address);
   if (names.length === 0) stream.cut("no channel to follow");
   // One id is a place in the order of all channels: it also serves for other channels than before.
   else stream.start(names, stream.cursor ? { cursor: stream.cursor } : { last: HISTORY });
 }
 
+// The address keeps the choice, so that it can be shared and survives a reload.
+function changed(names) {
+  const query = new URLSearchParams(names.map((name) => ["channel", name]));
+  history.replaceState(null, "", query.size ? `?${query}` : location.pathname);
+  followed(names);
+}
+
 function heard(names) {
-  names.forEach((type) => stream.hear(type));
+  stream.hear(names);
   showChoice();
 }
 
@@ -81,7 +85,7 @@ function publishTarget() {
 const form = publishing($("publish"), {
   follow: (channel) => channels.add(channel),
   follows: (channel) => channels.names.includes(channel),
-  hear: (type) => type !== "message" && types.add(type),
+  hear: (type) => !type.startsWith("fanlight.") && types.add(type),
 });
 
 stream.addEventListener("publication", ({ detail }) => {
@@ -121,7 +125,7 @@ stream.addEventListener("state", ({ detail: { state, text } }) => {
   $("state-word").textContent = WORDS[state];
   $("state-text").textContent = text;
   timeline.connected(state === "connected" || state === "resumed");
-  $("reconnect").hidden = state !== "disconnected" || outageRuns();
+  $("reconnect").hidden = state !== "disconnected" || outageRuns() || !channels.names.length;
   if (state === "disconnected" && was !== state) log.note("disconnected", "disconnected", text);
   if (state === "connecting" && (was === "connected" || was === "resumed")) log.note("disconnected", "connecting", text);
 });
@@ -148,8 +152,13 @@ $("cut").addEventListener("click", async () => {
     away.abort();
     return;
   }
-  if (!channels.names.length) return;
+  if (!channels.names.length) {
+    tellCut("failed", "Follow a channel first.");
+    return;
+  }
   away = new AbortController();
+  // Until it is back, nothing else may touch the connection.
+  for (const element of document.querySelectorAll("[data-rests]")) element.inert = true;
   $("cut").textContent = "Reconnect now";
   const target = config.publish && form.token() ? publishTarget() : null;
   try {
@@ -162,6 +171,7 @@ $("cut").addEventListener("click", async () => {
     followed(channels.names);
   } finally {
     away = null;
+    for (const element of document.querySelectorAll("[data-rests]")) element.inert = false;
     $("cut").textContent = "Cut the connection";
     $("reconnect").hidden = stream.state !== "disconnected";
   }

@@ -40,7 +40,6 @@ export class Stream extends EventTarget {
     source.addEventListener("fanlight.open", (event) => this.#onOpen(event));
     source.addEventListener("fanlight.gap", (event) => this.#onGap(event));
     source.addEventListener("fanlight.end", (event) => this.#onEnd(event));
-    source.addEventListener("message", this.#onPublication);
     for (const type of this.#types) source.addEventListener(type, this.#onPublication);
   }
 
@@ -50,11 +49,11 @@ export class Stream extends EventTarget {
     this.#setState("disconnected", text);
   }
 
-  /** Hears events of a named type too: EventSource drops those that nobody asked for by name. */
-  hear(type) {
-    if (type === "message" || this.#types.has(type)) return;
-    this.#types.add(type);
-    this.#source?.addEventListener(type, this.#onPublication);
+  /** Which event types are heard: EventSource drops a named one that nobody asked for by name. */
+  hear(types) {
+    for (const type of this.#types) this.#source?.removeEventListener(type, this.#onPublication);
+    this.#types = new Set(types);
+    for (const type of this.#types) this.#source?.addEventListener(type, this.#onPublication);
   }
 
   #close() {
@@ -93,6 +92,7 @@ export class Stream extends EventTarget {
   }
 
   #onGap(event) {
+    this.#position = null;
     this.#advance(event);
     this.#emit("gap", { id: event.lastEventId, ...JSON.parse(event.data) });
   }
@@ -112,7 +112,7 @@ export class Stream extends EventTarget {
       return;
     }
     this.#setState("disconnected", "the browser gave up; asking why");
-    const { final, text } = await whyClosed(source.url);
+    const { final, text } = await whyClosed(eventsUrl(this.channels, { cursor: this.cursor, envelope: true }));
     if (source !== this.#source) return;
     this.#setState("disconnected", text);
     if (!final) {

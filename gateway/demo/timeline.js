@@ -8,6 +8,9 @@ const WIDTH = 10;
 const HEIGHT = 60;
 const LANE = 66;
 
+// Rounded, not floored: what ticks on the full second would else fall now into one bar, now into the next.
+const secondOf = (ms) => Math.round(ms / 1000);
+
 export class Timeline {
   #counts = new Map();
   #spans = [];
@@ -34,7 +37,7 @@ export class Timeline {
   }
 
   add({ position, receivedMs, replayed }) {
-    const second = Math.floor((position?.ms ?? receivedMs) / 1000);
+    const second = secondOf(position?.ms ?? receivedMs);
     const count = this.#counts.get(second) ?? { live: 0, replayed: 0 };
     count[replayed ? "replayed" : "live"] += 1;
     this.#counts.set(second, count);
@@ -52,7 +55,8 @@ export class Timeline {
   #show() {
     const now = Date.now();
     this.#drawnMs = now;
-    const first = Math.floor(now / 1000) - SECONDS + 1;
+    const first = secondOf(now) - SECONDS + 1;
+    const firstMs = (first - 0.5) * 1000;
     for (const second of this.#counts.keys()) if (second < first) this.#counts.delete(second);
     let most = 0;
     for (const { live, replayed } of this.#counts.values()) most = Math.max(most, live + replayed);
@@ -66,8 +70,8 @@ export class Timeline {
       replayed.setAttribute("y", HEIGHT - low - high);
       replayed.setAttribute("height", high);
     });
-    this.#spans = this.#spans.filter(({ to }) => !to || to > first * 1000);
-    const x = (ms) => Math.max(0, Math.min(SECONDS * WIDTH, ((ms - first * 1000) / 1000) * WIDTH)).toFixed(1);
+    this.#spans = this.#spans.filter(({ to }) => !to || to > firstMs);
+    const x = (ms) => Math.max(0, Math.min(SECONDS * WIDTH, ((ms - firstMs) / 1000) * WIDTH)).toFixed(1);
     this.#lane.setAttribute("d", this.#spans.map(({ from, to }) => `M${x(from)} ${LANE}H${x(to || now)}`).join(""));
     this.#peak.textContent = most ? `highest second: ${most}` : "";
   }
