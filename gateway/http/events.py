@@ -141,7 +141,11 @@ class Events:
         """The response's head, and the reconnection time."""
         status = "HTTP/1.1 200 OK" if chunked else "HTTP/1.0 200 OK"
         headers = {**_HEADERS, "Date": formatdate(usegmt=True), **cors}
-        headers |= {"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"}
+        # The connection ends with its stream, and says so (RFC 9112, section 9.6): a client or a proxy
+        # must not send another request on it, only to have it refused.
+        headers["Connection"] = "close"
+        if chunked:
+            headers["Transfer-Encoding"] = "chunked"
         lines = [status, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         retry = sse.retry(self._streams.retry_ms())
         return "\r\n".join(lines).encode() + (sse.chunk(retry) if chunked else retry)
