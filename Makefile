@@ -55,10 +55,11 @@ redis7: $(TEST_STAMP) ## Run the integration tests again on the installed redis-
 # Clients from npm decode our streams too, where node is installed; without it those tests are skipped.
 node-clients:
 	@if ! command -v npm >/dev/null; then echo "== no npm on PATH: the tests with clients from npm are skipped"; \
-	elif [ -f tests/browser/package.json ]; then $(MAKE) --no-print-directory $(NPM_STAMP); fi
+	else $(MAKE) --no-print-directory --silent $(NPM_STAMP); fi
 
-$(NPM_STAMP): tests/browser/package.json
-	cd tests/browser && npm install --no-package-lock --no-audit --no-fund --loglevel=error
+$(NPM_STAMP): tests/browser/package.json tests/browser/package-lock.json
+	@echo "== installing the clients from npm into tests/browser/node_modules"
+	@cd tests/browser && npm ci --loglevel=error
 	@touch $@
 
 $(BIN)/python:
