@@ -18,6 +18,7 @@ from gateway.http.admin import Admin
 from gateway.http.cors import Cors
 from gateway.http.demo import Demo
 from gateway.http.events import Events
+from gateway.http.problems import problems
 from gateway.http.publish import Publish
 from gateway.http.streams import Streams
 from gateway.hub.hub import Hub
@@ -98,7 +99,7 @@ class Gateway:
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
-        app = web.Application(client_max_size=self.settings.max_publish_body_bytes)
+        app = web.Application(client_max_size=self.settings.max_publish_body_bytes, middlewares=[problems])
         if extra_routes is not None:
             extra_routes(app)
         self.events.add_to(app)

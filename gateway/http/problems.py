@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def problem(
@@ -20,3 +22,19 @@ def problem(
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What aiohttp refuses by itself (no such path, no such method) is a problem like any other."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return problem(HTTPStatus.NOT_FOUND, "There is nothing here. Event streams are at /events.")
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{error.method} is not what this path takes; it takes {allowed}.",
+            headers={"Allow": allowed},
+        )
