@@ -10,15 +10,20 @@ import asyncio
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
 from gateway.app import Gateway
 from gateway.logs import get_logger
+from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+
+_LINE_BYTES: Final = 8190
+_CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
+"""Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
 
 ExtraRoutes = Callable[[web.Application], None]
 Background = Callable[[], Awaitable[None]]
@@ -138,6 +143,7 @@ async def _listen(app: web.Application, sock: socket.socket, settings: Settings)
         # Also the deadline of the first request's headers: aiohttp's own is an hour.
         keepalive_timeout=settings.header_seconds,
         shutdown_timeout=settings.drain_seconds,
+        max_line_size=_LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES,
     )
     await runner.setup()
     await web.SockSite(runner, sock, backlog=4096).start()
