@@ -62,11 +62,12 @@ class Events:
 
     async def head(self, request: web.Request) -> web.Response:
         """What GET would answer, without subscribing."""
+        cors = self._cors.headers(request.headers)
         try:
             self._parse(request)
         except BadRequest as error:
-            return problem(HTTPStatus.BAD_REQUEST, str(error))
-        return web.Response(headers=_HEADERS | self._cors.headers(request.headers))
+            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
+        return web.Response(headers=_HEADERS | cors)
 
     async def get(self, request: web.Request) -> web.Response:
         cors = self._cors.headers(request.headers)
@@ -129,7 +130,7 @@ class Events:
         """Turn a client away so that it comes back."""
         self.shed_total += 1
         retry_ms = self._streams.retry_ms(_SHED_FACTOR)
-        if CONTENT_TYPE not in request.headers.get(hdrs.ACCEPT, CONTENT_TYPE):
+        if not _takes_streams(request.headers.get(hdrs.ACCEPT, CONTENT_TYPE)):
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "This node takes no new streams at the moment; try again.",
@@ -149,3 +150,9 @@ class Events:
         lines = [status, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         retry = sse.retry(self._streams.retry_ms())
         return "\r\n".join(lines).encode() + (sse.chunk(retry) if chunked else retry)
+
+
+def _takes_streams(accept: str) -> bool:
+    """Whether a client with this Accept field would read an event stream. Many say `*/*`: fetch, curl."""
+    ranges = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    return not ranges.isdisjoint({CONTENT_TYPE, "text/*", "*/*"})
