@@ -143,6 +143,12 @@ class SseConnection:
         await self.until(lambda: self.ended, seconds=seconds)
         return self.events
 
+    async def send(self, data: bytes) -> None:
+        """Send more behind the request, as no good client does. Nothing where the connection is gone."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(data)
+            await self._writer.drain()
+
     def abort(self) -> None:
         """Cut the connection at once, with a reset and no goodbye."""
         self.ended = True
