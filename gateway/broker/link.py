@@ -216,11 +216,9 @@ class Link:
     # From the connection.
 
     def push(self, push: list[Any]) -> None:
-        kind = push[0]
-        if kind == b"message":
+        """The answers to SUBSCRIBE and UNSUBSCRIBE are pushes too; the floors' reads tell of them."""
+        if push[0] == b"message":
             self._ingest.message(self._name(push[1]), push[2])
-        elif kind in (b"subscribe", b"unsubscribe"):
-            self._interest.answered(self._name(push[1]))
 
     def end_of_batch(self) -> None:
         self._ingest.end_of_batch()
@@ -272,7 +270,6 @@ class Link:
                     self._ingest.floor(
                         channel, position, EventId.parse(id_) if id_ else None, ended=flag == "end"
                     )
-            self.interest_changed()
 
         names = map(self._partition.tail, work.floors)
         connection.send((("MGET", *names), tails_read), self._position_command(position_read))

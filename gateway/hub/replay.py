@@ -22,6 +22,7 @@ from gateway.protocol.gaps import GapReason
 from gateway.protocol.hottail import HotTail
 from gateway.protocol.merge import Page, Read, merge
 from gateway.protocol.publication import Publication
+from publisher.channels import Channel
 from publisher.ids import Position
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ class Replay:
             if subscription.malformed:
                 self._begin_after_gap(subscription, channels, GapReason.UNKNOWN_CURSOR)
             elif subscription.last:
-                self._begin_with_last(subscription, channels)
-                return False
+                return self._begin_with_last(subscription, channels)
             else:
                 self._begin_now(subscription, channels)
             return True
@@ -147,26 +147,40 @@ class Replay:
         subscription.write_gap(reason, self._node.id)
         self._begin_now(subscription, channels)
 
-    def _begin_with_last(self, subscription: Subscription, channels: list[ChannelState]) -> None:
+    def _begin_with_last(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Find where each channel's newest events begin; from there on it is a replay like any."""
-        target = max(_tail(c).floor for c in channels)
+        begin: dict[Channel, Position] = {}
+        unknown: list[Channel] = []
+        for channel in channels:
+            start = _tail(channel).below_newest(subscription.last)
+            if start is None:
+                unknown.append(channel.name)
+            else:
+                begin[channel.name] = start
         generation = self._node.generation
-        subscription.reading = True
 
-        def done(starts: Sequence[Position]) -> None:
-            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
-                return
-            subscription.reading = False
-            begin = dict(zip(subscription.channels, starts, strict=True))
+        def resolve(starts: Sequence[Position]) -> None:
+            begin.update(zip(unknown, starts, strict=True))
             for channel in channels:
                 if channel.end is not None:
                     begin[channel.name] = min(begin[channel.name], channel.end.position.before())
             subscription.starts = begin
             subscription.position = min(begin.values())
             subscription.resolved = True
+
+        def done(starts: Sequence[Position]) -> None:
+            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
+                return
+            subscription.reading = False
+            resolve(starts)
             self.schedule(subscription)
 
-        self._log.newest(subscription.channels, target, subscription.last, done)
+        if not unknown:
+            resolve(())
+            return True
+        subscription.reading = True
+        self._log.newest(unknown, self._node.position, subscription.last, done)
+        return False
 
     def _is_ahead(self, subscription: Subscription) -> bool:
         """A client that comes from a faster node waits for this one; one from the future is told."""

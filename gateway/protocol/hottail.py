@@ -52,6 +52,12 @@ class HotTail:
             start -= 1
         return (ring[index] for index in range(start, len(ring)))
 
+    def below_newest(self, count: int) -> Position | None:
+        """The position just below the newest `count` events; None where the ring holds fewer."""
+        if len(self._ring) < count:
+            return None
+        return self._ring[-count].position.before()
+
     def last_at(self, bound: Position) -> Position:
         """The channel's last event at or below `bound`, which is at least the floor."""
         for publication in reversed(self._ring):

@@ -1,16 +1,15 @@
-"""Which channels this node should be subscribed to, what Redis has confirmed, and which lack a floor.
+"""Which channels this node should be subscribed to, what was asked of Redis, and which lack a floor.
 
-The wanted set is desired state; the difference to what was asked of Redis is worked off. An answer is
-matched to its command by counting: SUBSCRIBE and UNSUBSCRIBE of one channel are answered in the order
-they were sent, so a channel is confirmed only when none of its commands is unanswered. Otherwise the
-late answer to an old SUBSCRIBE would pass for the new one's.
+The wanted set is desired state; the difference to what was asked of Redis is worked off.
 
-A confirmed channel gets its floor from a position read that was sent after its SUBSCRIBE.
+A channel gets its floor from a read (its tail, then the position) that was sent behind its SUBSCRIBE. Redis
+answers in order, so when that read is answered, the SUBSCRIBE has been executed, and everything that was
+published since has been heard. The read's ticket ties the two together: a channel that was left while the
+read was under way, and wanted again, waits for the read of its new time.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,7 +32,7 @@ class Work:
 
 
 class Interest:
-    """Wanted, asked and confirmed channels of one link.
+    """Wanted and asked channels of one link.
 
     What is to be done is kept in order of arrival (a dict as an ordered set), so that taking a batch
     costs the batch, however much is waiting behind it.
@@ -42,7 +41,6 @@ class Interest:
     def __init__(self) -> None:
         self.wanted: set[Channel] = set()
         self._asked: set[Channel] = set()
-        self._unanswered: Counter[Channel] = Counter()
         self._ticket = 0
         self._floorless: dict[Channel, int] = {}
         """With the ticket of the read that is to give it a floor; 0 while none is under way."""
@@ -79,7 +77,6 @@ class Interest:
             del self._differs[channel]
         self._asked.update(subscribe)
         self._asked.difference_update(unsubscribe)
-        self._unanswered.update(differs)
         # A floor is asked for behind the SUBSCRIBE, so never for one that is still to be sent.
         floors = [channel for channel in islice(self._floors_due, most) if channel in self._asked]
         self._ticket += 1
@@ -88,34 +85,15 @@ class Interest:
             self._floorless[channel] = self._ticket
         return Work(subscribe, unsubscribe, floors, self._ticket)
 
-    def answered(self, channel: Channel) -> None:
-        """An answer to a SUBSCRIBE or UNSUBSCRIBE of `channel` arrived."""
-        left = self._unanswered[channel] - 1
-        if left > 0:
-            self._unanswered[channel] = left
-        else:
-            self._unanswered.pop(channel, None)
-
-    def confirmed(self, channel: Channel) -> bool:
-        """Whether Redis is known to send this channel's messages."""
-        return channel in self._asked and channel not in self._unanswered
-
     def floors_read(self, work: Work) -> list[Channel]:
         """The read that was to give `work.floors` theirs was answered: which of them have one now.
 
         One that was left meanwhile has none, nor has it after it was wanted again: messages that came
-        between the two were heard by nobody. One whose SUBSCRIBE is unanswered is asked for once more.
+        between the two were heard by nobody.
         """
-        given = []
-        for channel in work.floors:
-            if self._floorless.get(channel) != work.ticket:
-                continue
-            if self.confirmed(channel):
-                del self._floorless[channel]
-                given.append(channel)
-            else:
-                self._floorless[channel] = 0
-                self._floors_due[channel] = None
+        given = [channel for channel in work.floors if self._floorless.get(channel) == work.ticket]
+        for channel in given:
+            del self._floorless[channel]
         return given
 
     @property
@@ -126,7 +104,6 @@ class Interest:
     def reset(self) -> None:
         """A new connection: nothing was asked on it yet."""
         self._asked.clear()
-        self._unanswered.clear()
         self._differs = dict.fromkeys(sorted(self.wanted))
         self._floorless = dict.fromkeys(self._differs, 0)
         self._floors_due = dict(self._differs)
