@@ -13,25 +13,23 @@ while all is quiet, and serves as PING.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from time import perf_counter
 from typing import Any, Final, Protocol
 
 import hiredis
-from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.connection import parse_url
 
 from gateway.broker.backoff import backoff_seconds
 from gateway.broker.connection import Connection, Reply
+from gateway.broker.dial import dial, shake_hands
 from gateway.logs import get_logger
 from gateway.protocol.epochs import History
 from gateway.protocol.interest import Interest, Work
 from publisher.channels import Channel, Partition
 from publisher.ids import EventId, Position
 
-_SCRIPT: Final = resources.files("publisher").joinpath("fanlight.lua").read_bytes()
 _BATCH: Final = 500
 """Channels in one SUBSCRIBE: keeps a reconnect's answers interleaved with messages."""
 _WORK: Final = 64
@@ -139,7 +137,7 @@ class Link:
             error: Exception | None = None
             try:
                 error = await self._generation()
-            except (OSError, TimeoutError, hiredis.HiredisError, ssl.SSLError, ValueError) as failed:
+            except (OSError, hiredis.HiredisError, ValueError) as failed:
                 error = failed
             self.state.last_error = f"{type(error).__name__}: {error}" if error else "closed by Redis"
             self._log.warning("redis_lost", error=self.state.last_error, generation=self.state.generation)
@@ -153,16 +151,19 @@ class Link:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                connection = await self._connect()
-                history, position, evicting = await self._handshake(connection)
+                connection = await dial(self._options, self, user_timeout_seconds=self._deadline_seconds)
+                greeting = await shake_hands(connection, self._options, self._partition)
             self._connection = connection
             self._interest.reset()
             self._in_sync = True
             self.state.connected = True
             self.state.generation += 1
             self.state.lost_at = None
-            self._log.info("redis_connected", generation=self.state.generation, epoch=history.epoch)
-            self._ingest.connected(history, position, evicting=evicting)
+            self._log.info("redis_connected", generation=self.state.generation, epoch=greeting.history.epoch)
+            if greeting.policy != "noeviction":
+                advice = "set maxmemory-policy noeviction: evicted events are missing without an error"
+                self._log.warning("redis_may_evict", policy=greeting.policy, advice=advice)
+            self._ingest.connected(greeting.history, greeting.position, evicting=greeting.evicting)
             self.up.set()
             self._work_interest()
             while not lost.done():
@@ -175,43 +176,6 @@ class Link:
             if connection is not None:
                 connection.abort(ConnectionResetError("given up"))
             self._connection = None
-
-    async def _connect(self) -> Connection:
-        """Connect by the address as it resolves now."""
-        loop = asyncio.get_running_loop()
-        options = self._options
-
-        def factory() -> Connection:
-            return Connection(self, user_timeout_seconds=self._deadline_seconds)
-
-        if "path" in options:
-            _, connection = await loop.create_unix_connection(factory, options["path"])
-            return connection
-        host, port = options.get("host", "localhost"), options.get("port", 6379)
-        context = None
-        if options.get("connection_class") is SSLConnection:
-            settings: dict[str, Any] = {k: v for k, v in options.items() if k != "connection_class"}
-            context = SSLConnection(**settings).ssl_context.get()
-        _, connection = await loop.create_connection(factory, host, port, ssl=context)
-        return connection
-
-    async def _handshake(self, connection: Connection) -> tuple[History, Position, bool]:
-        """RESP3, the identity check, and what Redis does when its memory is full."""
-        options = self._options
-        hello: list[str | int] = ["HELLO", 3]
-        if options.get("password"):
-            hello += ["AUTH", options.get("username") or "default", options["password"]]
-        await connection.ask(*hello, "SETNAME", "fanlight-gateway")
-        meta = self._partition.meta
-        position, epoch, breaks = await connection.ask("EVAL", _SCRIPT, 1, meta, "check")
-        history = History.parse(epoch.decode(), breaks.decode())
-        memory = _verbatim(await connection.ask("INFO", "memory"))
-        fields = dict(line.partition(":")[::2] for line in memory.splitlines())
-        policy = fields.get("maxmemory_policy", "noeviction")
-        evicting = policy != "noeviction" and fields.get("maxmemory", "0") != "0"
-        if policy != "noeviction":
-            self._log.warning("redis_may_evict", policy=policy, advice="set maxmemory-policy noeviction")
-        return history, Position.parse(position.decode()), evicting
 
     # From the connection.
 
@@ -296,8 +260,3 @@ class Link:
             self.restart(str(reply))
             return False
         return True
-
-
-def _verbatim(reply: bytes | str) -> str:
-    """INFO's text; RESP3 may carry it as a verbatim string."""
-    return reply.decode() if isinstance(reply, bytes) else reply
