@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.broker.link import Link
+from gateway.broker.probe import Probe
 from gateway.broker.streams import Streams as StreamReads
 from gateway.http.admin import Admin
 from gateway.http.cors import Cors
@@ -81,6 +82,13 @@ class Gateway:
             deadline_seconds=settings.link_deadline_seconds,
             reconnect_max_seconds=settings.reconnect_max_seconds,
         )
+        self.probe = Probe(
+            settings.redis_url,
+            self.link,
+            interval_seconds=settings.probe_seconds,
+            deadline_seconds=settings.link_deadline_seconds,
+        )
+        self.link.on_probe = self.probe.heard
         self.reads = StreamReads(
             self.redis,
             partition,
@@ -131,6 +139,7 @@ class Gateway:
                 "generation": link.generation,
                 "lost_seconds": round(lost_for, 3),
                 "round_trip_seconds": round(link.round_trip_seconds, 6),
+                "probe_round_trip_seconds": round(self.probe.round_trip_seconds, 6),
                 "last_error": link.last_error,
             },
         }
@@ -169,6 +178,14 @@ class Gateway:
         yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
         yield counter("redis_generations", "Redis links made.", link.generation)
         yield gauge("redis_round_trip_seconds", "Last position read's round trip.", link.round_trip_seconds)
+        probe = self.probe
+        yield gauge("redis_probe_round_trip_seconds", "Last heard probe's.", probe.round_trip_seconds)
+        yield counters(
+            "redis_probes",
+            "Probes through the publish path, by outcome.",
+            "outcome",
+            {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total},
+        )
         yield counter("published", "Events published over HTTP.", self.publish.published_total)
         yield counter("publish_refused", "Events refused over HTTP.", self.publish.refused_total)
 

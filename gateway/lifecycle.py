@@ -86,6 +86,7 @@ async def _serve(
         admin = await _listen(gateway.admin_app(), admin_socket, settings)
         log.info("listening", public=_address(public_socket), admin=_address(admin_socket))
         running.append(spawn(gateway.link.run(), "link"))
+        running.append(spawn(gateway.probe.run(), "probe"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
         announcing = spawn(_announce(gateway, on_ready), "announce")

@@ -67,6 +67,13 @@ class Settings(BaseSettings):
         ge=0.05,
         le=300,
     )
+    probe_seconds: float = _setting(
+        "Redis",
+        5.0,
+        "How often the node publishes to itself, to find a subscription that is dead.",
+        ge=0.05,
+        le=3600,
+    )
     reconnect_max_seconds: float = _setting(
         "Redis", 5.0, "The longest pause between two attempts to reach Redis.", ge=0.01, le=300
     )

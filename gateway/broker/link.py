@@ -13,6 +13,7 @@ while all is quiet, and serves as PING.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -80,8 +81,12 @@ class Link:
         self.state = LinkState()
         self.up = asyncio.Event()
         """Set by the first connect, and from then on."""
+        self.probe_channel = partition.probe(secrets.token_hex(8))
+        """This node's own, for `gateway.broker.probe`."""
+        self.on_probe: Callable[[bytes], None] = _unheard
         self._options = parse_url(url)
         self._partition = partition
+        self._probe_bytes = self.probe_channel.encode()
         self._live_prefix = partition.live(Channel("")).encode()
         self._interest = interest
         self._ingest = ingest
@@ -163,6 +168,7 @@ class Link:
             if greeting.policy != "noeviction":
                 advice = "set maxmemory-policy noeviction: evicted events are missing without an error"
                 self._log.warning("redis_may_evict", policy=greeting.policy, advice=advice)
+            connection.send((("SUBSCRIBE", self.probe_channel), None))
             self._ingest.connected(greeting.history, greeting.position, evicting=greeting.evicting)
             self.up.set()
             self._work_interest()
@@ -181,7 +187,11 @@ class Link:
 
     def push(self, push: list[Any]) -> None:
         """The answers to SUBSCRIBE and UNSUBSCRIBE are pushes too; the floors' reads tell of them."""
-        if push[0] == b"message":
+        if push[0] != b"message":
+            return
+        if push[1] == self._probe_bytes:
+            self.on_probe(push[2])
+        else:
             self._ingest.message(self._name(push[1]), push[2])
 
     def end_of_batch(self) -> None:
@@ -260,3 +270,7 @@ class Link:
             self.restart(str(reply))
             return False
         return True
+
+
+def _unheard(_: bytes) -> None:
+    """Nobody probes."""

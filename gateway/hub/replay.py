@@ -117,16 +117,11 @@ class Replay:
         cursor = subscription.cursor
         if cursor is None:
             if subscription.malformed:
-                self._begin_after_gap(subscription, channels, GapReason.UNKNOWN_CURSOR)
-            elif subscription.last:
-                return self._begin_with_last(subscription, channels)
-            else:
-                self._begin_now(subscription, channels)
-            return True
+                return self._begin_after_gap(subscription, channels, GapReason.UNKNOWN_CURSOR)
+            return self._begin(subscription, channels)
         path = node.history.path(cursor)
         if path is None:
-            self._begin_after_gap(subscription, channels, GapReason.EPOCH)
-            return True
+            return self._begin_after_gap(subscription, channels, GapReason.EPOCH)
         subscription.resume(path)
         return True
 
@@ -141,11 +136,18 @@ class Replay:
 
     def _begin_after_gap(
         self, subscription: Subscription, channels: list[ChannelState], reason: GapReason
-    ) -> None:
-        """The cursor is of no use: say so, and begin with what comes from now on."""
+    ) -> bool:
+        """The cursor is of no use: say so, and begin as without one."""
         self._counts.gap(reason.value)
         subscription.write_gap(reason, self._node.id)
+        return self._begin(subscription, channels)
+
+    def _begin(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
+        """Begin without a cursor. False: the answer comes later."""
+        if subscription.last and not subscription.opened:
+            return self._begin_with_last(subscription, channels)
         self._begin_now(subscription, channels)
+        return True
 
     def _begin_with_last(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Find where each channel's newest events begin; from there on it is a replay like any."""
@@ -197,8 +199,7 @@ class Replay:
         subscription.ahead_of = None
         channels = [node.channels[name] for name in subscription.channels]
         subscription.resumed = False
-        self._begin_after_gap(subscription, channels, GapReason.FUTURE)
-        return False
+        return not self._begin_after_gap(subscription, channels, GapReason.FUTURE)
 
     def _read(self, subscription: Subscription, channels: list[ChannelState], target: Position) -> None:
         """Read a page of each channel that has something up to the target."""
