@@ -91,8 +91,7 @@ class Hub:
         if subscription.phase is Phase.LIVE:
             self.counts.demoted += 1
             self.groups.leave(subscription)
-            subscription.phase = Phase.REPLAY
-            subscription.position = self.node.position
+            subscription.back_to_replay(self.node.id)
 
     def drained(self, subscription: Subscription) -> None:
         """Its backlog has drained."""
@@ -243,8 +242,7 @@ class Hub:
         else:
             for subscription in self.groups.members(channel.name):
                 self.groups.leave(subscription)
-                subscription.phase = Phase.REPLAY
-                subscription.position = self.node.position
+                subscription.back_to_replay(self.node.id)
                 self.replay.schedule(subscription)
         self.hot_tails.discard(channel.tail)
         channel.tail = HotTail(missed, missed)

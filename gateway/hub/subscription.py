@@ -124,10 +124,17 @@ class Subscription:
         if not self.opened:
             self.resumed = self.starts is None
 
+    def back_to_replay(self, node_id: EventId) -> None:
+        """It was live: all of its channels' events up to the node's position have been written."""
+        self.phase = Phase.REPLAY
+        self.position = node_id.position
+        # Live, nobody kept count. With an older id, a gap would take the client back to before them.
+        self.shown = node_id
+
     def lost(self, node_id: EventId) -> None:
         """The link is lost: back to replay, from what has been written."""
         if self.phase is Phase.LIVE:
-            self.phase = Phase.REPLAY
+            self.back_to_replay(node_id)
             self.cursor = node_id
         elif self.resolved:
             epoch = self.crossing[0].epoch if self.crossing else node_id.epoch
