@@ -126,7 +126,7 @@ class Streams:
         entries = await self._persist(command)
         self.pages_read += 1
         if entries is None:
-            return Page((), read.target)
+            return Page((), read.target, expected=read.expected)
         publications: list[Publication] = []
         invalid: list[Position] = []
         size = 0
@@ -142,8 +142,9 @@ class Streams:
             # Grows at once, shrinks slowly: too large a page is worse than one too small.
             mean = max(1.0, size / len(entries))
             self._entry_bytes = max(mean, 0.9 * self._entry_bytes)
-        complete_to = Position.parse(entries[-1][0].decode()) if len(entries) == count else read.target
-        return Page(tuple(publications), complete_to, tuple(invalid))
+        if len(entries) == count:
+            return Page(tuple(publications), Position.parse(entries[-1][0].decode()), tuple(invalid))
+        return Page(tuple(publications), read.target, tuple(invalid), read.expected)
 
     def _decode(self, channel: Channel, position: Position, fields: dict[bytes, bytes]) -> Publication | None:
         raw = fields.get(FIELD) if fields else None

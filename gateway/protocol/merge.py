@@ -50,6 +50,10 @@ class Page:
     publications: tuple[Publication, ...]
     complete_to: Position
     invalid: tuple[Position, ...] = ()
+    expected: Position | None = None
+    """The channel's last event at or below the bound, where the stream ended before it: `Read.expected`
+    of the read that this page was made for. A read with a later target, which shares the page, knows
+    only what to expect up to that. None where the page was full, and ends with its bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +113,21 @@ def _walk(read: Read, page: Page, horizon: Position, publications: list[Publicat
         if publication is not None:
             publications.append(publication)
         last, seen = position, True
+    expected, bound = read.expected, read.target
     if page.complete_to < read.target:
-        return
-    if read.expected > last:
+        if page.expected is None:
+            return
+        expected, bound = page.expected, page.complete_to
+    if expected > last:
         # What the end says is in the tail too, so it can be told even where the stream is gone.
-        end = read.end if read.end is not None and read.end.position == read.expected else None
-        missing = read.expected if end is None else read.expected.before()
+        end = read.end if read.end is not None and read.end.position == expected else None
+        missing = expected if end is None else expected.before()
         if missing > last:
             yield Hole(read.channel, GapReason.REWRITTEN if seen else GapReason.EXPIRED, last, missing)
-        if end is not None and read.expected <= horizon:
+        if end is not None and expected <= horizon:
             publications.append(Publication.end(read.channel, end))
     elif read.in_doubt:
-        yield Hole(read.channel, GapReason.UNKNOWN, last, read.target)
+        yield Hole(read.channel, GapReason.UNKNOWN, last, bound)
 
 
 def _entries(page: Page) -> Iterable[tuple[Position, Publication | None]]:
