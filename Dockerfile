@@ -25,7 +25,7 @@ EXPOSE 8080 9090
 # the image has no curl.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ.get('FANLIGHT_ADMIN_PORT', '9090') + '/livez', timeout=2)"]
-# The exec form: SIGTERM reaches the gateway, which drains. Give it more than drain_seconds to do so
+# The exec form: SIGTERM reaches the gateway, which drains. Give it more than drain_wait_seconds and drain_seconds
 # (docker stop -t 20, terminationGracePeriodSeconds: 20).
 ENTRYPOINT ["fanlight"]
 CMD ["serve"]

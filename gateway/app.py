@@ -125,12 +125,14 @@ class Gateway:
     def readiness(self) -> tuple[bool, Mapping[str, Any]]:
         """Whether the balancer should send new streams here, and what the node knows of itself.
 
-        The loss of Redis does not make it unready: all nodes would be so at once, the balancer would
-        answer 503, and every EventSource would give up for good.
+        The loss of Redis does not make it unready unless a setting says so: all nodes would be so at
+        once, the balancer would answer 503, and every EventSource would give up for good.
         """
         link = self.link.state
         lost_for = asyncio.get_running_loop().time() - link.lost_at if link.lost_at is not None else 0.0
-        ready = self.streams.accepting and link.generation > 0
+        patience = self.settings.redis_loss_unready_seconds
+        without_redis = 0 < patience < lost_for
+        ready = self.streams.accepting and link.generation > 0 and not without_redis
         return ready, {
             "accepting": self.streams.accepting,
             "streams": self.streams.open,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -92,19 +92,18 @@ async def _serve(
         announcing = spawn(_announce(gateway, on_ready), "announce")
 
         await stop.wait()
-        # 1. Not ready: the balancer sends nobody new, and who comes all the same is turned away.
+        stop.clear()
+        announcing.cancel()
+        # 1. Not ready: the balancer sends nobody new, and who comes all the same is turned away with a
+        #    stream that ends at once. A second signal skips what is waited for, here and in 3.
         log.info("draining", streams=gateway.streams.open, seconds=settings.drain_seconds)
         gateway.streams.accepting = False
+        await _unless(stop, asyncio.sleep(settings.drain_wait_seconds))
         # 2. No new connections.
         for site in tuple(public.sites):
             await site.stop()
-        # 3. End the streams, spread over the window; a second signal cuts it short.
-        stop.clear()
-        drain = spawn(gateway.streams.drain(settings.drain_seconds), "drain")
-        hurry = spawn(stop.wait(), "hurry")
-        await asyncio.wait({drain, hurry}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drain, hurry, announcing):
-            task.cancel()
+        # 3. End the streams, spread over the window.
+        await _unless(stop, gateway.streams.drain(settings.drain_seconds))
         # 4. What is left is cut off.
         gateway.streams.abort_all()
         await public.cleanup()
@@ -119,6 +118,16 @@ async def _serve(
 
 async def _awaited(run: Background) -> None:
     await run()
+
+
+async def _unless(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> None:
+    """Take the step to its end, or to the event."""
+    tasks = [asyncio.create_task(step, name="drain-step"), asyncio.create_task(stop.wait(), name="hurry")]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _announce(gateway: Gateway, on_ready: Callable[[], None] | None) -> None:

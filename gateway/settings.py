@@ -67,6 +67,13 @@ class Settings(BaseSettings):
         ge=0.05,
         le=300,
     )
+    redis_loss_unready_seconds: float = _setting(
+        "Redis",
+        0.0,
+        "After how long without Redis /readyz fails; 0: never, as a 503 makes an EventSource give up.",
+        ge=0,
+        le=86_400,
+    )
     probe_seconds: float = _setting(
         "Redis",
         5.0,
@@ -100,6 +107,13 @@ class Settings(BaseSettings):
         "The longest life of a stream, before jitter; below retention_seconds.",
         ge=0.05,
         le=43_200,
+    )
+    drain_wait_seconds: float = _setting(
+        "HTTP",
+        3.0,
+        "How long a node that stops goes on listening, unready, until the balancer has noticed.",
+        ge=0,
+        le=600,
     )
     drain_seconds: float = _setting(
         "HTTP", 10.0, "How long a stop takes to close its streams, spread out.", ge=0, le=600

@@ -23,6 +23,7 @@ DEV_DEFAULTS: Final[dict[str, Any]] = {
     "host": "127.0.0.1",
     "demo": True,
     "allowed_origins": ["*"],  # an example opened as a file, a page of another development server
+    "drain_wait_seconds": 0.0,
     "drain_seconds": 0.2,  # nobody waits for a balancer here
 }
 """Where `fanlight dev` differs from `fanlight serve`. Its Redis and its publish token it makes itself."""

@@ -35,7 +35,11 @@ class GatewayProcess:
     def __init__(self, **settings: Any) -> None:
         self.port = int(settings.pop("port", 0) or free_port())
         self.admin_port = int(settings.pop("admin_port", 0) or free_port())
-        self.settings: dict[str, Any] = {"host": self.host, "log_format": "json"} | settings
+        self.settings: dict[str, Any] = {
+            "host": self.host,
+            "log_format": "json",
+            "drain_wait_seconds": 0,  # there is no balancer
+        } | settings
         self._directory = tempfile.TemporaryDirectory(prefix="fanlight-gateway-")
         self._log = Path(self._directory.name) / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None

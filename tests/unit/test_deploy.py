@@ -42,5 +42,5 @@ def test_the_proxy_passes_the_largest_body() -> None:
 
 def test_a_container_has_more_time_to_stop_than_a_drain_takes() -> None:
     text = (ROOT / "deploy/compose.yaml").read_text()
-    [seconds] = re.findall(r"Longer than drain_seconds.*\n\s*stop_grace_period: (\d+)s", text)
-    assert float(seconds) >= DEFAULTS.drain_seconds + 5
+    [seconds] = re.findall(r"Longer than drain_wait_seconds.*\n\s*stop_grace_period: (\d+)s", text)
+    assert float(seconds) >= DEFAULTS.drain_wait_seconds + DEFAULTS.drain_seconds + 5
