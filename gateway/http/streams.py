@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _BUCKETS: Final = 16
+_SPREAD: Final = 0.8
+"""The part of a drain in which streams are ended; in the rest, the last of them get rid of their backlog."""
 _HEARTBEAT: Final = (sse.COMMENT, sse.chunk(sse.COMMENT))
 
 
@@ -124,7 +126,7 @@ class Streams:
         random.shuffle(streams)
         started = self._loop.time()
         for number, stream in enumerate(streams):
-            due = started + seconds * number / len(streams)
+            due = started + _SPREAD * seconds * number / len(streams)
             if due > self._loop.time():
                 await asyncio.sleep(due - self._loop.time())
             self.send_away(stream, CloseReason.DRAINED)
