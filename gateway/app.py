@@ -28,6 +28,7 @@ from gateway.metrics import Exposition, counter, counters, gauge, info
 from gateway.protocol.interest import Interest
 from publisher import AsyncPublisher
 from publisher.channels import Partition
+from publisher.payload import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -71,6 +72,7 @@ class Gateway:
                 page_bytes=settings.page_bytes,
                 max_replays=settings.max_replays,
                 linger_seconds=settings.linger_seconds,
+                max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
             ),
         )
         self.link = Link(
@@ -94,7 +96,7 @@ class Gateway:
             partition,
             spawn,
             page_bytes=settings.page_bytes,
-            max_event_bytes=settings.max_event_bytes,
+            max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
         )
         self.hub.wire(self.link, self.reads)
         self.streams = Streams(self.hub, settings)

@@ -22,6 +22,11 @@ from publisher.ids import EventId, Position
 CONTRACT_VERSION: Final = 1
 FIELD: Final = b"m"
 END_TYPE: Final = "fanlight.end"
+MAX_HEAD_BYTES: Final = 2048
+"""Of the first two lines: a reader's bound on a payload is this and the largest data."""
+
+_RESERVED: Final = b"fanlight."
+_HEAD_BYTES: Final = 256
 
 
 class Kind(Enum):
@@ -75,4 +80,22 @@ def decode(raw: bytes) -> Payload:
         raise InvalidPayload(f"not a payload of this contract: {error}") from None
     if b"\0" in raw or b"\r" in type_:
         raise InvalidPayload("a payload holds no NUL, and its type no carriage return")
+    if type_.startswith(_RESERVED) and (payload.kind is Kind.EVENT or type_ != END_TYPE.encode()):
+        raise InvalidPayload(f"the type {type_[:64]!r} is reserved")
     return payload
+
+
+def decode_id(raw: bytes) -> EventId:
+    """The id alone, from a payload that is too large or otherwise not fit for clients.
+
+    Raises `InvalidPayload` where even that can't be read: then it is not of this contract.
+    """
+    try:
+        version, id_, _ = raw[:_HEAD_BYTES].split(b"\n", 1)[0].decode("ascii").split(" ", 2)
+        if version != "1":
+            raise InvalidPayload(f"contract version {version[:16]!r}, this is 1")
+        return EventId.parse(id_)
+    except InvalidPayload:
+        raise
+    except ValueError as error:
+        raise InvalidPayload(f"not a payload of this contract: {error}") from None

@@ -13,6 +13,7 @@ while all is quiet, and serves as PING.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from publisher.ids import EventId, Position
 
 _BATCH: Final = 500
 """Channels in one SUBSCRIBE: keeps a reconnect's answers interleaved with messages."""
+_COUNT_SECONDS: Final = 60.0
 _WORK: Final = 64
 """Subscriptions advanced before the loop gets its turn."""
 
@@ -121,6 +123,22 @@ class Link:
         if self._connection is not None:
             self._connection.abort(Refused(reason))
 
+    def count_subscriptions(self) -> None:
+        """Compare the server's count of our subscriptions with ours. Commands are executed in order, so
+        at that moment the two are equal, or one of us is wrong and the link is made anew."""
+        connection = self._connection
+        if connection is None or not self._in_sync:
+            return
+        expected = self._interest.asked + 1  # the probe's channel
+
+        def counted(reply: Reply) -> None:
+            if self._checked(reply):
+                found = re.search(rb" sub=(\d+)", reply if isinstance(reply, bytes) else reply.encode())
+                if found is not None and int(found[1]) != expected:
+                    self.restart(f"Redis counts {int(found[1])} subscriptions of {expected}")
+
+        connection.send((("CLIENT", "INFO"), counted))
+
     def wake(self) -> None:
         if not self._waking:
             self._waking = True
@@ -151,7 +169,8 @@ class Link:
 
     async def _generation(self) -> Exception | None:
         """One connection, from connect to loss."""
-        lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[Exception | None] = loop.create_future()
         self._lost = lost
         connection: Connection | None = None
         try:
@@ -172,8 +191,12 @@ class Link:
             self._ingest.connected(greeting.history, greeting.position, evicting=greeting.evicting)
             self.up.set()
             self._work_interest()
+            count_at = loop.time() + _COUNT_SECONDS
             while not lost.done():
                 self.read_position()
+                if loop.time() >= count_at:
+                    count_at += _COUNT_SECONDS
+                    self.count_subscriptions()
                 await asyncio.wait({lost}, timeout=self._interval_seconds)
                 if connection.oldest_wait_seconds() > self._deadline_seconds:
                     connection.abort(TimeoutError("Redis did not answer a position read"))

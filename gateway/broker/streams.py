@@ -42,13 +42,13 @@ class Streams:
         spawn: Spawn,
         *,
         page_bytes: int,
-        max_event_bytes: int,
+        max_payload_bytes: int,
     ) -> None:
         self._redis = redis
         self._partition = partition
         self._spawn = spawn
         self._page_bytes = page_bytes
-        self._max_event_bytes = max_event_bytes
+        self._max_payload_bytes = max_payload_bytes
         self._entry_bytes = float(_FIRST_ENTRY_BYTES)
         self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
         self._kept: OrderedDict[tuple[Channel, Position], tuple[Page, float, int]] = OrderedDict()
@@ -148,7 +148,7 @@ class Streams:
 
     def _decode(self, channel: Channel, position: Position, fields: dict[bytes, bytes]) -> Publication | None:
         raw = fields.get(FIELD) if fields else None
-        if raw is not None and len(raw) <= self._max_event_bytes + _FIRST_ENTRY_BYTES:
+        if raw is not None and len(raw) <= self._max_payload_bytes:
             try:
                 publication = Publication.decode(channel, raw)
             except InvalidPayload:

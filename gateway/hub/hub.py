@@ -21,7 +21,7 @@ from gateway.protocol.merge import TAIL_MS
 from gateway.protocol.publication import Publication
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
-from publisher.payload import InvalidPayload, Kind
+from publisher.payload import InvalidPayload, Kind, decode_id
 
 if TYPE_CHECKING:
     from gateway.hub.ports import Link, Log
@@ -195,9 +195,11 @@ class Hub:
         if channel is None:
             return
         try:
+            if len(raw) > self.limits.max_payload_bytes:
+                raise InvalidPayload("too large")
             publication = Publication.decode(name, raw)
         except InvalidPayload:
-            self.counts.invalid += 1
+            self._refuse(channel, raw)
             return
         if publication.id.epoch != self.node.history.epoch:
             self._link.restart("the epoch changed")
@@ -221,6 +223,22 @@ class Hub:
         channel.last = position
         self.hot_tails.append(channel.tail, publication)
         self._note_end(channel, publication)
+
+    def _refuse(self, channel: ChannelState, raw: bytes) -> None:
+        """A message that must not reach a client. Where it stands in the log, its place is a hole, and
+        the replay tells of it; what was published past the contract is nothing to us."""
+        self.counts.invalid += 1
+        try:
+            id_ = decode_id(raw)
+        except InvalidPayload:
+            return
+        position = id_.position
+        if id_.epoch != self.node.history.epoch or position <= channel.last:
+            return
+        if channel.tail is not None:
+            self._heal_hole(channel, position)
+            self.node.position = max(self.node.position, position)
+        channel.last = position
 
     def _note_end(self, channel: ChannelState, publication: Publication) -> None:
         if publication.kind is Kind.END:

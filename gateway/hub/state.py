@@ -36,6 +36,7 @@ class Limits:
     page_bytes: int = 262_144
     max_replays: int = 32
     linger_seconds: float = 10.0
+    max_payload_bytes: int = 264_192
 
 
 @dataclass(slots=True)

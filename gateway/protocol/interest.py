@@ -97,6 +97,11 @@ class Interest:
         return given
 
     @property
+    def asked(self) -> int:
+        """How many channels this link is subscribed to, once all that was sent has been executed."""
+        return len(self._asked)
+
+    @property
     def unconfirmed(self) -> int:
         """How many wanted channels have no floor yet."""
         return len(self._floorless)

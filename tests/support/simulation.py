@@ -28,7 +28,7 @@ from gateway.protocol.publication import Publication
 from gateway.protocol.sse import Encoding
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, Epoch, EventId, Position
-from publisher.payload import Kind, Payload
+from publisher.payload import InvalidPayload, Kind, Payload, decode_id
 
 BEGINNING = Position(1000, 0)
 NAMES = tuple(Channel(name) for name in "abcd")
@@ -125,13 +125,21 @@ class SimRedis:
 
     def read(self, read: Read, count: int) -> Page:
         entries = [
-            Publication.decode(read.channel, raw)
+            raw
             for raw in self.data.logs.get(read.channel, ())
-            if read.lower < Publication.decode(read.channel, raw).position <= read.target
-        ]
-        page = entries[:count]
-        complete_to = page[-1].position if len(page) == count else read.target
-        return Page(tuple(page), complete_to)
+            if read.lower < decode_id(raw).position <= read.target
+        ][:count]
+        publications, invalid = [], []
+        for raw in entries:
+            try:
+                if len(raw) > Limits().max_payload_bytes:
+                    raise InvalidPayload("too large")
+                publications.append(Publication.decode(read.channel, raw))
+            except InvalidPayload:
+                invalid.append(decode_id(raw).position)
+        full = len(entries) == count
+        complete_to = decode_id(entries[-1]).position if full else read.target
+        return Page(tuple(publications), complete_to, tuple(invalid))
 
 
 class SimLink:

@@ -1,0 +1,113 @@
+"""The link against a real server, without a gateway around it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.broker.link import Link
+from gateway.hub.hub import Hub
+from gateway.protocol.interest import Interest
+from publisher.channels import Channel, Partition
+from tests.support.simulation import SimLog
+from tests.support.wait import aeventually
+
+if TYPE_CHECKING:
+    from tests.support.redis_server import RedisServer
+
+
+class Node:
+    """A link and a hub, and nobody who follows anything."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.interest = Interest()
+        self.hub = Hub(self.interest)
+        self.link = Link(url, Partition(prefix), self.interest, self.hub, reconnect_max_seconds=0.1)
+        self.hub.wire(self.link, _NoLog())
+
+
+class _NoLog(SimLog):
+    def __init__(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def running(node: Node) -> AsyncIterator[None]:
+    task = asyncio.create_task(node.link.run())
+    try:
+        await asyncio.wait_for(node.link.up.wait(), 10)
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_count_that_agrees_costs_nothing(redis_server: RedisServer, prefix: str) -> None:
+    node = Node(redis_server.url, prefix)
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        node.link.count_subscriptions()
+        ticket = node.link.read_position()  # answered behind the count
+        assert ticket
+        await asyncio.wait_for(_answered(node), 10)
+        assert node.link.state.generation == 1
+
+
+async def test_a_subscription_that_redis_has_lost_is_found_by_the_count(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    node = Node(redis_server.url, prefix)
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        # The server forgets one without a word: nothing on the connection shows it.
+        connection = node.link._connection
+        assert connection is not None
+        connection.send((("UNSUBSCRIBE", Partition(prefix).live(Channel("a"))), None))
+        node.link.count_subscriptions()
+        await aeventually(lambda: node.link.state.generation == 2)
+        assert "Redis counts 1 subscriptions of 2" in node.link.state.last_error
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+
+
+async def test_nothing_is_left_of_channels_that_came_and_went(redis_server: RedisServer, prefix: str) -> None:
+    node = Node(redis_server.url, prefix)
+    async with running(node):
+        for batch in range(100):
+            names = [Channel(f"c{batch}.{number}") for number in range(1000)]
+            for name in names:
+                node.interest.want(name)
+            node.link.interest_changed()
+            await aeventually(lambda: node.interest.unconfirmed == 0)
+            for name in names:
+                node.interest.unwant(name)
+            node.link.interest_changed()
+        node.link.count_subscriptions()
+        await asyncio.wait_for(_answered(node), 10)
+        assert node.link.state.generation == 1
+        assert node.interest.asked == 0
+        assert not any(vars(node.interest)[name] for name in ("_asked", "_floorless", "_differs", "wanted"))
+        with redis_server.client() as redis:
+            pattern = Partition(prefix).live(Channel("*"))
+            await aeventually(lambda: redis.pubsub_channels(pattern) == [])
+
+
+async def _answered(node: Node) -> None:
+    """Until a position read that is sent now is answered: so is everything that was sent before it."""
+    answered = asyncio.Event()
+    ticket = 0
+
+    def position(*arguments: object) -> None:
+        if arguments[2] == ticket:
+            answered.set()
+
+    node.hub.position = position  # type: ignore[method-assign, assignment]
+    ticket = node.link.read_position()
+    await answered.wait()
