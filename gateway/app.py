@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
 class Gateway:
@@ -44,16 +44,6 @@ class Gateway:
     def __init__(self, settings: Settings, spawn: Spawn) -> None:
         self.settings = settings
         partition = Partition(settings.prefix)
-        self.redis = Redis(
-            connection_pool=BlockingConnectionPool.from_url(
-                settings.redis_url,
-                max_connections=settings.max_replays,
-                timeout=None,
-                socket_timeout=settings.link_deadline_seconds,
-                socket_connect_timeout=settings.link_deadline_seconds,
-                retry=Retry(NoBackoff(), 0),
-            )
-        )
         self.publisher = AsyncPublisher(
             settings.redis_url,
             prefix=settings.prefix,
@@ -92,7 +82,7 @@ class Gateway:
         )
         self.link.on_probe = self.probe.heard
         self.reads = StreamReads(
-            self.redis,
+            lambda: _replay_client(settings),
             partition,
             spawn,
             page_bytes=settings.page_bytes,
@@ -195,5 +185,19 @@ class Gateway:
 
     async def aclose(self) -> None:
         """Close the connections for commands."""
-        await self.redis.aclose()
+        await self.reads.aclose()
         await self.publisher.disconnect()
+
+
+def _replay_client(settings: Settings) -> Redis:
+    """A client for the reads of replays. What finds all of its connections in use waits for one."""
+    return Redis.from_pool(
+        BlockingConnectionPool.from_url(
+            settings.redis_url,
+            max_connections=settings.max_replays,
+            timeout=None,
+            socket_timeout=settings.link_deadline_seconds,
+            socket_connect_timeout=settings.link_deadline_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+    )

@@ -3,6 +3,9 @@
 Clients that come back together mostly hold the same cursor: a page that is under way, or was read a
 moment ago, serves all of them. It carries the bound up to which it is complete, so it serves a reader
 with a later target just as well: that one goes on from the bound.
+
+A generation of the link has a pool of its own, which is given up with it, and with all reads that are
+under way: they may speak of a history that broke off, to a primary that is none any more.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -23,7 +27,7 @@ from publisher.channels import Channel, Partition
 from publisher.ids import Position
 from publisher.payload import FIELD, InvalidPayload
 
-Spawn = Callable[[Coroutine[Any, Any, None], str], Any]
+Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 _KEPT_SECONDS: Final = 2.0
 _KEPT_BYTES: Final = 16_777_216
@@ -37,14 +41,17 @@ class Streams:
 
     def __init__(
         self,
-        redis: Redis,
+        connect: Callable[[], Redis],
         partition: Partition,
         spawn: Spawn,
         *,
         page_bytes: int,
         max_payload_bytes: int,
     ) -> None:
-        self._redis = redis
+        """`connect` makes a client with a pool of its own; it is closed here."""
+        self._connect = connect
+        self._redis = connect()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._partition = partition
         self._spawn = spawn
         self._page_bytes = page_bytes
@@ -59,14 +66,31 @@ class Streams:
         self.invalid_entries = 0
 
     def new_generation(self) -> None:
-        """Pages of an older generation may speak of a history that broke off: forget them.
+        """Forget what was read, and give up what is under way: its `done` is never called.
 
-        Connections of the pool may lead to a primary that is none any more: they are closed.
+        The reads are cancelled before their connections are closed: redis-py answers a connection that
+        is closed under its user with errors of every kind, AttributeError among them.
         """
         self._under_way = {}
         self._kept.clear()
         self._kept_bytes = 0
-        self._spawn(self._redis.connection_pool.disconnect(inuse_connections=True), "replay-disconnect")
+        redis, self._redis = self._redis, self._connect()
+        self._spawn(_close(redis, self._cancelled()), "replay-disconnect")
+
+    async def aclose(self) -> None:
+        """Give up what is under way, and close the connections."""
+        await _close(self._redis, self._cancelled())
+
+    def _cancelled(self) -> set[asyncio.Task[None]]:
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        tasks, task = self._tasks, self._spawn(coroutine, name)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
     def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         """Read a page for each, and call `done`: at once where all of them are at hand."""
@@ -76,7 +100,7 @@ class Streams:
             self.pages_shared += len(pages)
             done([kept[0] for kept in pages if kept is not None])
             return
-        self._spawn(self._read_all(reads, done), "replay-read")
+        self._start(self._read_all(reads, done), "replay-read")
 
     def newest(
         self,
@@ -86,7 +110,7 @@ class Streams:
         done: Callable[[Sequence[Position]], None],
     ) -> None:
         """For each channel, the position just below its newest `count` events up to `target`."""
-        self._spawn(self._newest(channels, target, count, done), "replay-newest")
+        self._start(self._newest(channels, target, count, done), "replay-newest")
 
     async def _read_all(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         done(await asyncio.gather(*map(self._page, reads)))
@@ -212,3 +236,11 @@ class Streams:
     def _drop_oldest(self) -> None:
         _, (_, _, size) = self._kept.popitem(last=False)
         self._kept_bytes -= size
+
+
+async def _close(redis: Redis, users: set[asyncio.Task[None]]) -> None:
+    """Close a client, once those who were using it have ended."""
+    if users:
+        await asyncio.wait(users)
+    with suppress(RedisError, OSError):
+        await redis.aclose()

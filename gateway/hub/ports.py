@@ -48,7 +48,8 @@ class Log(Protocol):
     """Reads of the streams. Answers come later, or at once where the pages are at hand."""
 
     def new_generation(self) -> None:
-        """What was read so far may be of a history that broke off."""
+        """What was read so far may be of a history that broke off. Reads that are under way may go
+        unanswered, and their answers are ignored."""
 
     def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         """Read a page for each. A failing Redis is tried again until it answers."""

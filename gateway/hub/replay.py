@@ -72,7 +72,8 @@ class Replay:
         return bool(self._runnable)
 
     def lost(self) -> None:
-        """The generation is over: answers that are under way will be dropped."""
+        """The generation is over: reads that are under way are given up, or their answers dropped."""
+        self.reads_under_way = 0
         self._readers.clear()
         self._ahead.clear()
 
@@ -221,10 +222,12 @@ class Replay:
         self._counts.replays_from_log += 1
 
         def done(pages: Sequence[Page]) -> None:
+            # An answer that belongs to an older generation is dropped: `lost` has reset everything.
+            if generation != self._node.generation:
+                return
             self.reads_under_way -= 1
             self._link.wake()
-            # An answer that belongs to an older generation is dropped: `lost` has reset the rest.
-            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
+            if subscription.phase is not Phase.REPLAY:
                 return
             subscription.reading = False
             round_ = merge(list(zip(reads, pages, strict=True)))
