@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import unicodedata
@@ -167,7 +168,9 @@ def test_the_close_reasons_are_those_of_the_gateway() -> None:
 
 
 async def test_the_metrics_that_are_named_exist() -> None:
-    gateway = Gateway(Settings.model_validate({}), lambda coroutine, _: coroutine.close())
+    gateway = Gateway(
+        Settings.model_validate({}), lambda coroutine, name: asyncio.create_task(coroutine, name=name)
+    )
     try:
         exposed = {
             family.name + ("_total" if family.type == "counter" else "") for family in gateway.metrics()
