@@ -67,6 +67,7 @@ class Streams:
         self._hub.filled(stream.subscription)
 
     def drained(self, stream: EventStream) -> None:
+        stream.marked_at = 0.0  # what is noted of this backlog says nothing of the next
         self._hub.drained(stream.subscription)
 
     def closed(self, stream: EventStream) -> None:
