@@ -17,8 +17,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
+from redis.connection import parse_url
 
 from publisher.channels import validate_prefix
+from publisher.connections import check_database
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
@@ -99,7 +101,7 @@ class Settings(BaseSettings):
         "HTTP", 2000, "The reconnection time told to browsers, before jitter.", ge=1, le=600_000
     )
     heartbeat_seconds: float = _setting(
-        "HTTP", 15.0, "How often a quiet stream gets a comment line.", ge=0.01, le=3600
+        "HTTP", 15.0, "How often every stream gets a comment line.", ge=0.01, le=3600
     )
     max_stream_age_seconds: float = _setting(
         "HTTP",
@@ -211,6 +213,7 @@ class Settings(BaseSettings):
             usable, parts = False, urlsplit("")
         if not usable or parts.scheme not in _URL_SCHEMES:
             raise ValueError(f"expected a URL such as {example}")
+        check_database(parse_url(url))  # type: ignore[no-untyped-call]
         return url
 
     @field_validator("prefix")

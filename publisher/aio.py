@@ -13,7 +13,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from publisher.channels import DEFAULT_PREFIX
 from publisher.commands import Command, Options, each_command, event_commands
-from publisher.connections import MAX_CONNECTIONS, connection_options
+from publisher.connections import MAX_CONNECTIONS, check_database, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -66,6 +66,7 @@ class AsyncPublisher:
             raise TypeError(
                 f"AsyncPublisher takes a URL or a redis.asyncio.Redis, not {type(redis).__qualname__}"
             )
+        check_database(self._redis.connection_pool.connection_kwargs)
 
     @overload
     async def publish(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_CONNECTIONS: Final = 50
@@ -19,3 +20,13 @@ def connection_options(deadline_seconds: float) -> dict[str, Any]:
         # All that a publisher needs, and without the HELLO and the maintenance hand-shake of RESP3.
         "protocol": 2,
     }
+
+
+def check_database(connection_kwargs: Mapping[str, Any]) -> None:
+    """ValueError for a database other than 0: pub/sub knows no databases, so two installations that are
+    apart in their keys would hear each other's events. Prefixes keep them apart."""
+    if connection_kwargs.get("db"):
+        raise ValueError(
+            f"Redis database {connection_kwargs['db']}: Fanlight uses database 0, because pub/sub is shared "
+            "by all of them; keep installations apart by their prefix"
+        )

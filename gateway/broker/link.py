@@ -101,6 +101,7 @@ class Link:
         self._ticket = 0
         self._work_due = False
         self._waking = False
+        self._may_count = True
 
     # For the hub.
 
@@ -127,12 +128,15 @@ class Link:
         """Compare the server's count of our subscriptions with ours. Commands are executed in order, so
         at that moment the two are equal, or one of us is wrong and the link is made anew."""
         connection = self._connection
-        if connection is None or not self._in_sync:
+        if connection is None or not self._in_sync or not self._may_count:
             return
         expected = self._interest.asked + 1  # the probe's channel
 
         def counted(reply: Reply) -> None:
-            if self._checked(reply):
+            if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"):
+                self._may_count = False
+                self._log.warning("subscriptions_not_counted", error=str(reply), advice="allow CLIENT INFO")
+            elif self._checked(reply):
                 found = re.search(rb" sub=(\d+)", reply if isinstance(reply, bytes) else reply.encode())
                 if found is not None and int(found[1]) != expected:
                     self.restart(f"Redis counts {int(found[1])} subscriptions of {expected}")

@@ -52,7 +52,9 @@ class Publication:
         slot = encoding.slot
         frame = self._frames[slot]
         if frame is None:
-            data = sse.enveloped(self.channel, self.data) if encoding.envelope else self.data
+            # `fanlight.end` says its channel itself, like the other events of ours.
+            wrapped = encoding.envelope and self.kind is not Kind.END
+            data = sse.enveloped(self.channel, self.data) if wrapped else self.data
             frame = sse.event(self.type, data, str(self.id))
             if encoding.chunked:
                 frame = sse.chunk(frame)

@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.cli.configuration import SettingsError, flag_of, load
 from gateway.settings import Settings, limits_of, redact_url, unit_of
+from publisher import AsyncPublisher, Publisher
 
 NAMES = list(Settings.model_fields)
 
@@ -145,7 +146,7 @@ def test_a_wrong_flag_is_told_in_one_line(name: str, value: Any, expected: str) 
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "rediss://u:p@h:6380/1", "unix:///run/redis.sock", "redis://[::1]:1"]
+    "url", ["redis://h", "rediss://u:p@h:6380/0", "unix:///run/redis.sock", "redis://[::1]:1"]
 )
 def test_redis_urls(url: str) -> None:
     assert load({"redis_url": url}).redis_url == url
@@ -284,3 +285,14 @@ def test_every_setting_is_described_and_every_number_has_limits(name: str) -> No
         assert None not in limits_of(name)
     if name.endswith(("_seconds", "_bytes", "_ms")):
         assert unit_of(name)
+
+
+@pytest.mark.parametrize("url", ["redis://h/1", "redis://h?db=2", "unix:///s?db=3"])
+def test_a_database_other_than_0_is_refused(url: str) -> None:
+    """Pub/sub knows no databases: events would go to one, and their messages to all."""
+    with pytest.raises(ValidationError, match="keep installations apart by their prefix"):
+        Settings(redis_url=url)
+    with pytest.raises(ValueError, match="keep installations apart by their prefix"):
+        Publisher(url)
+    with pytest.raises(ValueError, match="keep installations apart by their prefix"):
+        AsyncPublisher(url)

@@ -161,9 +161,10 @@ def test_what_is_no_event_ends_no_block(head: bytes) -> None:
     assert event == Event("message", "x", "1700000000000-3-0a1b2c")
 
 
-def test_the_end_of_a_channel_is_an_event() -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_end_of_a_channel_is_an_event_that_is_not_enveloped(encoding: Encoding) -> None:
     item = Publication.end(CHANNEL, EventId.parse("9-0-0a1b2c"))
-    [event] = received(item.frame(ENCODINGS[0]), ENCODINGS[0])
+    [event] = received(item.frame(encoding), encoding)
     assert (event.type, json.loads(event.data), event.id) == (
         "fanlight.end",
         {"channel": CHANNEL},
