@@ -63,8 +63,8 @@ _KINDS: Final = {kind.value: kind for kind in Kind}
 def decode(raw: bytes) -> Payload:
     """Decode and validate: Redis is not trusted input. Raises `InvalidPayload`.
 
-    Checked is what could break the event stream's framing or another client: the ids, the UTF-8,
-    no NUL, no line break in the type.
+    Checked is what could break the event stream's framing, the chain, or another client: the ids, the
+    UTF-8, no NUL, no line break in the type.
     """
     try:
         head, type_, data = raw.split(b"\n", 2)
@@ -78,6 +78,8 @@ def decode(raw: bytes) -> Payload:
         raise
     except (ValueError, KeyError) as error:
         raise InvalidPayload(f"not a payload of this contract: {error}") from None
+    if payload.prev >= payload.id.position:
+        raise InvalidPayload("an event comes after the one before it")
     if b"\0" in raw or b"\r" in type_:
         raise InvalidPayload("a payload holds no NUL, and its type no carriage return")
     if type_.startswith(_RESERVED) and (payload.kind is Kind.EVENT or type_ != END_TYPE.encode()):

@@ -43,7 +43,15 @@ class Ingest(Protocol):
     """Who is told: the hub."""
 
     def connected(self, history: History, position: Position, *, evicting: bool) -> None: ...
-    def floor(self, name: Channel, position: Position, tail: EventId | None, *, ended: bool) -> None: ...
+    def floor(
+        self,
+        name: Channel,
+        position: Position,
+        tail: EventId | None,
+        *,
+        ended: bool = False,
+        doubtful: bool = False,
+    ) -> None: ...
     def position(self, position: Position, epoch: str, ticket: int) -> None: ...
     def message(self, name: Channel, raw: bytes) -> None: ...
     def end_of_batch(self) -> None: ...
@@ -267,13 +275,23 @@ class Link:
             given = set(self._interest.floors_read(work))
             for channel, tail in zip(work.floors, tails, strict=True):
                 if channel in given:
-                    id_, _, flag = (tail or b"").decode().partition(" ")
-                    self._ingest.floor(
-                        channel, position, EventId.parse(id_) if id_ else None, ended=flag == "end"
-                    )
+                    self._give_floor(channel, position, tail)
 
         names = map(self._partition.tail, work.floors)
         connection.send((("MGET", *names), tails_read), self._position_command(position_read))
+
+    def _give_floor(self, channel: Channel, position: Position, tail: bytes | None) -> None:
+        """One channel's tail that can't be read must not cost the others their link."""
+        if tail is None:
+            self._ingest.floor(channel, position, None)
+            return
+        id_, _, flag = tail.partition(b" ")
+        try:
+            last = EventId.parse(id_.decode("ascii"))
+        except ValueError:
+            self._ingest.floor(channel, position, None, doubtful=True)
+        else:
+            self._ingest.floor(channel, position, last, ended=flag == b"end")
 
     def _position_command(
         self, then: Callable[[Position, str], None]
@@ -288,7 +306,12 @@ class Link:
             if position is None or epoch is None:
                 self.restart("the partition's meta is gone")
                 return
-            then(Position.parse(position.decode()), epoch.decode())
+            try:
+                at = Position.parse(position.decode())
+            except ValueError as error:
+                self.restart(f"the partition's meta is not ours: {error}")
+                return
+            then(at, epoch.decode("ascii", "replace"))
 
         return ("HMGET", self._partition.meta, "position", "epoch"), read
 

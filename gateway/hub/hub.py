@@ -156,10 +156,19 @@ class Hub:
         for subscription in everybody:
             subscription.lost(self.node.id)
 
-    def floor(self, name: Channel, position: Position, tail: EventId | None, *, ended: bool) -> None:
+    def floor(
+        self,
+        name: Channel,
+        position: Position,
+        tail: EventId | None,
+        *,
+        ended: bool = False,
+        doubtful: bool = False,
+    ) -> None:
         """The channel is confirmed, and everything up to `position` has passed.
 
-        `tail` is what its tail key held: the id of its last event, and whether that was its end.
+        `tail` is what its tail key held: the id of its last event, and whether that was its end. It is
+        `doubtful` if it held what is not ours.
         """
         channel = self.node.channels.get(name)
         if channel is None or channel.tail is not None:
@@ -171,7 +180,8 @@ class Hub:
             if ended:
                 channel.end = tail
         elif channel.last == ORIGIN:
-            doubt = position if self.node.evicting else Position(max(0, position.ms - TAIL_MS), 0)
+            unknown = doubtful or self.node.evicting
+            doubt = position if unknown else Position(max(0, position.ms - TAIL_MS), 0)
         channel.tail = HotTail(position, channel.last, doubt)
         for subscription in channel.subscriptions:
             subscription.missing -= 1
@@ -186,7 +196,12 @@ class Hub:
         if epoch != self.node.history.epoch:
             self._link.restart("the epoch changed")
             return
-        self.node.position = max(self.node.position, position)
+        if position < self.node.position:
+            # No event of the contract has an id that `meta` has not reached. As one such id makes all
+            # that follow it late, begin anew rather than wait for the clock to get there.
+            self._link.restart("an event was ahead of its partition's position")
+            return
+        self.node.position = position
         self.replay.position_read(ticket)
 
     def message(self, name: Channel, raw: bytes) -> None:

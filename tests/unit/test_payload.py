@@ -20,7 +20,7 @@ payloads = st.builds(
     kind=st.sampled_from(Kind),
     type=types.map(str.encode),
     data=texts.map(str.encode),
-)
+).filter(lambda payload: payload.prev < payload.id.position)
 
 GOOD = b"1 7-2-0a1b2c 7-1 1700000000000 event\ntick\nhello"
 
@@ -58,6 +58,8 @@ def test_unknown_extensions_are_ignored() -> None:
         GOOD.replace(b"1 ", b"2 ", 1),
         GOOD.replace(b"7-2-0a1b2c", b"7-2"),
         GOOD.replace(b"7-1", b"7"),
+        GOOD.replace(b"7-1", b"7-2"),
+        GOOD.replace(b"7-1", b"9-0"),
         GOOD.replace(b"1700000000000", b"soon"),
         GOOD.replace(b"event", b"other"),
         GOOD.replace(b" event", b""),
