@@ -20,10 +20,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.broker.backoff import backoff_seconds
+from gateway.broker.entry_sizes import EntrySizes
 from gateway.logs import get_logger
 from gateway.protocol.merge import Page, Read
 from gateway.protocol.publication import Publication
 from publisher.channels import Channel, Partition
+from publisher.commands import is_closed_transport
 from publisher.ids import Position
 from publisher.payload import FIELD, InvalidPayload
 
@@ -31,9 +33,6 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 _KEPT_SECONDS: Final = 2.0
 _KEPT_BYTES: Final = 16_777_216
-_FIRST_ENTRY_BYTES: Final = 2048
-_MIN_COUNT: Final = 16
-_MAX_COUNT: Final = 1000
 
 
 class Streams:
@@ -56,7 +55,7 @@ class Streams:
         self._spawn = spawn
         self._page_bytes = page_bytes
         self._max_payload_bytes = max_payload_bytes
-        self._entry_bytes = float(_FIRST_ENTRY_BYTES)
+        self._sizes = EntrySizes()
         self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
         self._kept: OrderedDict[tuple[Channel, Position], tuple[Page, float, int]] = OrderedDict()
         self._kept_bytes = 0
@@ -113,9 +112,11 @@ class Streams:
         self._start(self._newest(channels, target, count, done), "replay-newest")
 
     async def _read_all(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
-        done(await asyncio.gather(*map(self._page, reads)))
+        # A round is written to its connection at once, so it is all its pages together that are bounded.
+        most_bytes = self._page_bytes // len(reads)
+        done(await asyncio.gather(*(self._page(read, most_bytes) for read in reads)))
 
-    async def _page(self, read: Read) -> Page:
+    async def _page(self, read: Read, most_bytes: int) -> Page:
         key = (read.channel, read.lower)
         kept = self._kept.get(key)
         if kept is not None:
@@ -128,7 +129,7 @@ class Streams:
         shared = self._under_way
         future = shared[key] = asyncio.get_running_loop().create_future()
         try:
-            page = await self._read(read)
+            page = await self._read(read, most_bytes)
         except BaseException:
             future.cancel()
             raise
@@ -139,10 +140,10 @@ class Streams:
             self._keep(key, page)
         return page
 
-    async def _read(self, read: Read) -> Page:
-        """One XRANGE, tried again for as long as Redis fails."""
+    async def _read(self, read: Read, most_bytes: int) -> Page:
+        """One XRANGE, tried again for as long as Redis fails. At least an entry, where there is one."""
         stream = self._partition.stream(read.channel)
-        count = max(_MIN_COUNT, min(_MAX_COUNT, int(self._page_bytes / self._entry_bytes)))
+        count = self._sizes.count(read.channel, most_bytes)
 
         async def command() -> Any:
             return await self._redis.xrange(stream, f"({read.lower}", str(read.target), count)
@@ -154,18 +155,22 @@ class Streams:
         publications: list[Publication] = []
         invalid: list[Position] = []
         size = 0
-        for raw_id, fields in entries:
+        for taken, (raw_id, fields) in enumerate(entries):
+            entry_bytes = sum(map(len, fields.values())) if fields else 0
+            if taken and size + entry_bytes > most_bytes:
+                # XRANGE counts entries, not bytes: what is too much is left for the next page.
+                entries = entries[:taken]
+                count = taken
+                break
+            size += entry_bytes
             position = Position.parse(raw_id.decode())
-            size += sum(map(len, fields.values())) if fields else 0
             publication = self._decode(read.channel, position, fields)
             if publication is None:
                 invalid.append(position)
             else:
                 publications.append(publication)
         if entries:
-            # Grows at once, shrinks slowly: too large a page is worse than one too small.
-            mean = max(1.0, size / len(entries))
-            self._entry_bytes = max(mean, 0.9 * self._entry_bytes)
+            self._sizes.note(read.channel, size / len(entries))
         if len(entries) == count:
             return Page(tuple(publications), Position.parse(entries[-1][0].decode()), tuple(invalid))
         return Page(tuple(publications), read.target, tuple(invalid), read.expected)
@@ -212,6 +217,10 @@ class Streams:
                     return None
                 failed: Exception = error
             except (RedisError, OSError, TimeoutError) as error:
+                failed = error
+            except RuntimeError as error:
+                if not is_closed_transport(error):
+                    raise
                 failed = error
             if attempt in (0, 8):
                 self._log.warning("stream_read_failed", error=f"{type(failed).__name__}: {failed}")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def nodes(share_gateway: StartGateway) -> list[GatewayProcess]:
     """One that remembers, and one that keeps nothing in memory."""
-    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=1)]
+    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=2000)]
 
 
 @pytest.fixture(params=["memory", "no memory"])

@@ -32,7 +32,7 @@ QUICK = {"retry_ms": 20, "position_read_seconds": 0.05, "reconnect_max_seconds":
 @pytest.fixture(scope="module")
 def nodes(share_gateway: StartGateway) -> list[GatewayProcess]:
     """One that remembers, and one that keeps nothing in memory."""
-    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=1)]
+    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=2000)]
 
 
 @pytest.fixture(params=["memory", "no memory"])
@@ -404,7 +404,9 @@ async def test_a_link_that_is_cut_in_the_middle_of_replays(
     own_redis: RedisServer, start_gateway: StartGateway, own_publisher: Publisher, connect: Connect
 ) -> None:
     """Answers of the old generation that are still under way repeat nothing."""
-    gateway = start_gateway(redis_url=own_redis.url, prefix=PREFIX, hot_tail_bytes=0, page_bytes=1, **QUICK)
+    gateway = start_gateway(
+        redis_url=own_redis.url, prefix=PREFIX, hot_tail_bytes=0, page_bytes=2000, **QUICK
+    )
     cursor = own_publisher.publish("a", "cursor").id
     sent = own_publisher.publish_many(Event(channel="ab"[n % 2], data=n) for n in range(600))
     ids = [item.id for item in sent]
