@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.hub.groups import Groups
 from gateway.hub.state import ChannelState, Counts, Limits, Node
 from gateway.hub.subscription import Phase, Subscription
+from gateway.hub.turns import Turns
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.hottail import HotTail
@@ -41,9 +42,8 @@ class Replay:
         self._limits = limits
         self._counts = counts
         self._runnable: deque[Subscription] = deque()
-        self._readers: deque[Subscription] = deque()
+        self._turns = Turns(limits.max_replays)
         self._ahead: dict[Subscription, None] = {}
-        self.reads_under_way = 0
 
     def wire(self, link: Link, log: Log) -> None:
         self._link = link
@@ -60,21 +60,18 @@ class Replay:
 
     def work(self, most: int) -> bool:
         """Advance up to `most` subscriptions. True while more are waiting."""
-        for _ in range(min(most, len(self._runnable))):
-            subscription = self._runnable.popleft()
-            subscription.scheduled = False
-            self.advance(subscription)
-        free = self._limits.max_replays - self.reads_under_way
-        for _ in range(min(free, len(self._readers))):
-            subscription = self._readers.popleft()
-            subscription.reading = False
-            self.schedule(subscription)
-        return bool(self._runnable)
+        for _ in range(most):
+            if self._turns.due:
+                self.advance(self._turns.call())
+            elif self._runnable:
+                subscription = self._runnable.popleft()
+                subscription.scheduled = False
+                self.advance(subscription)
+        return bool(self._runnable) or self._turns.due
 
     def lost(self) -> None:
         """The generation is over: reads that are under way are given up, or their answers dropped."""
-        self.reads_under_way = 0
-        self._readers.clear()
+        self._turns.reset()
         self._ahead.clear()
 
     def position_read(self, ticket: int) -> None:
@@ -88,6 +85,7 @@ class Replay:
 
     def forget(self, subscription: Subscription) -> None:
         self._ahead.pop(subscription, None)
+        self._turns.forget(subscription)
 
     # One subscription.
 
@@ -160,7 +158,6 @@ class Replay:
                 unknown.append(channel.name)
             else:
                 begin[channel.name] = start
-        generation = self._node.generation
 
         def resolve(starts: Sequence[Position]) -> None:
             begin.update(zip(unknown, starts, strict=True))
@@ -171,17 +168,18 @@ class Replay:
             subscription.position = min(begin.values())
             subscription.resolved = True
 
-        def done(starts: Sequence[Position]) -> None:
-            if generation != self._node.generation or subscription.phase is not Phase.REPLAY:
-                return
-            subscription.reading = False
-            resolve(starts)
-            self.schedule(subscription)
-
         if not unknown:
             resolve(())
             return True
-        subscription.reading = True
+        if not self._takes_turn(subscription):
+            return False
+        generation = self._node.generation
+
+        def done(starts: Sequence[Position]) -> None:
+            if self._answered(subscription, generation):
+                resolve(starts)
+                self.schedule(subscription)
+
         self._log.newest(unknown, self._node.position, subscription.last, done)
         return False
 
@@ -204,9 +202,7 @@ class Replay:
 
     def _read(self, subscription: Subscription, channels: list[ChannelState], target: Position) -> None:
         """Read a page of each channel that has something up to the target."""
-        if self.reads_under_way >= self._limits.max_replays:
-            subscription.reading = True
-            self._readers.append(subscription)
+        if not self._takes_turn(subscription):
             return
         reads = []
         for channel in channels:
@@ -217,19 +213,11 @@ class Replay:
                 evicting = self._node.evicting
                 reads.append(Read(channel.name, lower, target, expected, in_doubt, evicting, channel.end))
         generation = self._node.generation
-        subscription.reading = True
-        self.reads_under_way += 1
         self._counts.replays_from_log += 1
 
         def done(pages: Sequence[Page]) -> None:
-            # An answer that belongs to an older generation is dropped: `lost` has reset everything.
-            if generation != self._node.generation:
+            if not self._answered(subscription, generation):
                 return
-            self.reads_under_way -= 1
-            self._link.wake()
-            if subscription.phase is not Phase.REPLAY:
-                return
-            subscription.reading = False
             round_ = merge(list(zip(reads, pages, strict=True)))
             for hole in round_.holes:
                 self._counts.gap(hole.reason.value)
@@ -237,6 +225,22 @@ class Replay:
             self.schedule(subscription)
 
         self._log.read(reads, done)
+
+    def _takes_turn(self, subscription: Subscription) -> bool:
+        """Whether it may read now; if not, it is advanced again when its turn has come."""
+        if self._turns.ask(subscription):
+            return True
+        self._link.wake()
+        return False
+
+    def _answered(self, subscription: Subscription, generation: int) -> bool:
+        """Its read was answered: whether the answer is still of use."""
+        # One that belongs to an older generation is dropped: `lost` has reset everything.
+        if generation != self._node.generation:
+            return False
+        self._turns.end(subscription)
+        self._link.wake()
+        return subscription.phase is Phase.REPLAY
 
     def _write_from_memory(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Write a slice of the hot tails, in id order. False where nothing is left."""

@@ -262,6 +262,7 @@ class SimLog:
         self._dice = dice
         self.pending: list[_Reading] = []
         self.reads = 0
+        self.searches = 0
 
     def new_generation(self) -> None:
         pass
@@ -277,6 +278,7 @@ class SimLog:
         count: int,
         done: Callable[[Sequence[Position]], None],
     ) -> None:
+        self.searches += 1
         everything = [Read(c, ORIGIN, target, target, False, False, None) for c in channels]
 
         def then(pages: Sequence[Page]) -> None:
@@ -309,13 +311,17 @@ class _Reading:
 class SimNode:
     """A gateway node."""
 
-    def __init__(self, redis: SimRedis, dice: random.Random) -> None:
+    def __init__(self, redis: SimRedis, dice: random.Random, limits: Limits | None = None) -> None:
         self.dice = dice
         interest = Interest()
         self.link = SimLink(redis, interest)
         self.log = SimLog(redis, dice)
-        limits = Limits(
-            hot_tail_bytes=3000, hot_tails_bytes=7000, page_bytes=64, max_replays=2, linger_seconds=0.1
+        limits = limits or Limits(
+            hot_tail_bytes=dice.choice([0, 700, 3000]),
+            hot_tails_bytes=7000,
+            page_bytes=64,
+            max_replays=dice.choice([1, 2]),
+            linger_seconds=0.1,
         )
         self.hub = self.link.hub = Hub(interest, limits)
         self.hub.wire(self.link, self.log)
