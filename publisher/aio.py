@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from publisher.channels import DEFAULT_PREFIX
-from publisher.commands import Command, Options, each_command, event_commands
+from publisher.commands import Command, Options, each_command, event_commands, is_closed_transport
 from publisher.connections import MAX_CONNECTIONS, check_database, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
@@ -169,6 +169,10 @@ class AsyncPublisher:
                         await self._redis.connection_pool.disconnect(inuse_connections=False)
                     exchange.answered(await self._send(exchange.request()))
             except (RedisError, OSError) as error:  # the deadline's TimeoutError is an OSError
+                exchange.failed(error)
+            except RuntimeError as error:
+                if not is_closed_transport(error):
+                    raise
                 exchange.failed(error)
             if exchange.done:
                 return
