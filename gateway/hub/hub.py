@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.hub.faults import Faults
 from gateway.hub.groups import Groups
 from gateway.hub.replay import Replay
 from gateway.hub.state import ChannelState, Counts, Limits, Node
 from gateway.hub.subscription import Phase, Subscription
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.epochs import History
-from gateway.protocol.gaps import Gap, GapReason
 from gateway.protocol.hottail import HotTail, HotTails
 from gateway.protocol.interest import Interest
 from gateway.protocol.merge import TAIL_MS
 from gateway.protocol.publication import Publication
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
-from publisher.payload import InvalidPayload, Kind, decode_id
+from publisher.payload import InvalidPayload, Kind
 
 if TYPE_CHECKING:
     from gateway.hub.ports import Link, Log
@@ -39,6 +39,7 @@ class Hub:
             channel_bytes=self.limits.hot_tail_bytes, node_bytes=self.limits.hot_tails_bytes
         )
         self.replay = Replay(self.node, self.groups, self.limits, self.counts)
+        self._faults = Faults(self.node, self.groups, self.replay, self.hot_tails, self.counts)
         self._interest = interest
         self._idle: dict[Channel, float] = {}
         self._ended: list[ChannelState] = []
@@ -214,7 +215,7 @@ class Hub:
                 raise InvalidPayload("too large")
             publication = Publication.decode(name, raw)
         except InvalidPayload:
-            self._refuse(channel, raw)
+            self._faults.refuse(channel, raw)
             return
         if publication.id.epoch != self.node.history.epoch:
             self._link.restart("the epoch changed")
@@ -229,9 +230,9 @@ class Hub:
             return
         self.counts.ingested += 1
         if publication.prev > channel.last:
-            self._heal_hole(channel, publication.prev)
+            self._faults.heal(channel, publication.prev)
         if position <= self.node.position:
-            self._tell_late(channel, position)
+            self._faults.tell_late(channel, position)
         else:
             self.node.position = position
             self.groups.add(publication)
@@ -239,56 +240,12 @@ class Hub:
         self.hot_tails.append(channel.tail, publication)
         self._note_end(channel, publication)
 
-    def _refuse(self, channel: ChannelState, raw: bytes) -> None:
-        """A message that must not reach a client. Where it stands in the log, its place is a hole, and
-        the replay tells of it; what was published past the contract is nothing to us."""
-        self.counts.invalid += 1
-        try:
-            id_ = decode_id(raw)
-        except InvalidPayload:
-            return
-        position = id_.position
-        if id_.epoch != self.node.history.epoch or position <= channel.last:
-            return
-        if channel.tail is not None:
-            self._heal_hole(channel, position)
-            self.node.position = max(self.node.position, position)
-        channel.last = position
-
     def _note_end(self, channel: ChannelState, publication: Publication) -> None:
         if publication.kind is Kind.END:
             channel.end = publication.id
             self._ended.append(channel)
         else:
             channel.end = None
-
-    def _heal_hole(self, channel: ChannelState, missed: Position) -> None:
-        """The link was whole, yet an event did not come: a writer outside the contract.
-
-        Subscriptions that are not past it read it from the log; for the others it is too late.
-        """
-        assert channel.tail is not None
-        self.counts.holes_healed += 1
-        self.groups.flush()
-        if missed <= self.node.position:
-            self._tell_late(channel, missed)
-        else:
-            for subscription in self.groups.members(channel.name):
-                self.groups.leave(subscription)
-                subscription.back_to_replay(self.node.id)
-                self.replay.schedule(subscription)
-        self.hot_tails.discard(channel.tail)
-        channel.tail = HotTail(missed, missed)
-
-    def _tell_late(self, channel: ChannelState, position: Position) -> None:
-        self.groups.flush()
-        now = self.node.id
-        gap = Gap(
-            channel.name, GapReason.LATE, self.node.history.at(channel.last), EventId(position, now.epoch)
-        )
-        for subscription in self.groups.members(channel.name):
-            self.counts.gap(GapReason.LATE.value)
-            subscription.sink.write(gap.frame(subscription.encoding, now))
 
     def end_of_batch(self) -> None:
         """All that had arrived is ingested: one write for each live subscription."""
