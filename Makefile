@@ -12,7 +12,7 @@ RUN_STAMP  := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 NPM_STAMP  := tests/browser/node_modules/.installed
 
-.PHONY: help dev test lint types fmt unit integration redis7 node-clients clean
+.PHONY: help dev test lint types fmt unit integration chaos redis7 node-clients clean
 .DELETE_ON_ERROR:
 
 help: ## Show this
@@ -41,6 +41,10 @@ unit: $(TEST_STAMP) ## Run the tests that need no server
 
 integration: $(TEST_STAMP) ## Run the tests against the default server
 	$(BIN)/pytest tests/integration tests/chaos $(ARGS)
+
+# What runs is drawn by SEED; without one, a new seed is taken and printed.
+chaos: $(TEST_STAMP) ## Break it at random, under load: make chaos SECONDS=600 SEED=1
+	@$(BIN)/python -m tests.chaos.schedule --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 # The default server is the bundled Valkey (tests/support/redis_server.py); what Redis decides is
 # asked of a real Redis too.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -57,6 +56,7 @@ async def judge(world: World, faults: Sequence[Fault]) -> Row:
     async with Run(world, pace=min(fault.pace for fault in faults)) as run:
         heal_seconds = 0.0
         for fault in faults:
+            run.away.leave()
             await asyncio.to_thread(fault.act, run)
             if fault.spoils:
                 world.broken = True
@@ -80,8 +80,3 @@ def together(allowances: Sequence[Allowance]) -> Allowance:
         loss=max((allowance.loss for allowance in allowances), key=_SEVERITY.index),
         refused=any(allowance.refused for allowance in allowances),
     )
-
-
-def drawn(chance: random.Random, names: Sequence[str], most: int) -> list[str]:
-    """One to `most` of these, in a random order."""
-    return chance.sample(list(names), chance.randint(1, most))

@@ -82,6 +82,9 @@ class Subscriber:
         self._drop()
 
     def come_back(self) -> None:
+        """End an absence; nothing where there is none."""
+        if not self._away:
+            return
         self._away = False
         # The old connection, or an attempt, may need another turn of the loop to be gone.
         self._again(at_least_ms=1)

@@ -113,6 +113,14 @@ class World:
 
         eventually(anew, seconds=seconds)
 
+    def wait_dropped(self, before: Sequence[int], *, seconds: float = 10) -> None:
+        """Until each gateway has had a younger link, which may be gone again."""
+
+        def dropped() -> bool:
+            return all(now > then for now, then in zip(self.generations(), before, strict=True))
+
+        eventually(dropped, seconds=seconds)
+
     def vitals(self) -> list[Vitals]:
         channels = self.admin().pubsub_channels(f"{{{PREFIX}:*")
         live = [name for name in channels if b":probe:" not in name]
@@ -255,7 +263,6 @@ class Run:
                 writer.start()
             await asyncio.to_thread(self.more_acked, 5)
             await aeventually(lambda: all(s.events for s in self.subscribers), what="all have got something")
-            self.away.leave()
         except BaseException:
             await self.__aexit__()
             raise
@@ -272,8 +279,7 @@ class Run:
     async def healed(self) -> float:
         """Wait until everybody has got something that was published from now on. Seconds it took."""
         started = time.monotonic()
-        if self.away._away:
-            self.away.come_back()
+        self.away.come_back()
         for writer in self.writers:
             writer.paused = frozenset()
         goal = {c: n + 1 for w in self.writers for c, n in w.begun.items()}
