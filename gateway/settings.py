@@ -3,8 +3,7 @@
 `Settings(...)` reads its arguments and nothing else, so that an object made by a test or by an embedder
 is what it says. Flags, the environment and a TOML file are read by `gateway.cli.configuration`.
 
-Names end in their unit (`_seconds`, `_bytes`, `_ms`); limits stand in the field, once, and are told by
-`limits_of`.
+Names end in their unit (`_seconds`, `_bytes`, `_ms`); limits stand in the field, once.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from publisher.connections import check_database
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
-_UNITS: Final = {"seconds": "s", "bytes": "bytes", "ms": "ms"}
 _URL_SCHEMES: Final = ("redis", "rediss", "unix")
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
@@ -277,24 +275,6 @@ class Settings(BaseSettings):
     def redis_address(self) -> str:
         """`redis_url` without user, password and query: for messages and logs."""
         return redact_url(self.redis_url)
-
-
-def unit_of(name: str) -> str | None:
-    """The unit that a setting's name ends in; None for those without."""
-    return _UNITS.get(name.rpartition("_")[2])
-
-
-def limits_of(name: str) -> tuple[str | None, str | None]:
-    """A setting's lowest and highest value, as text; None where there is no limit."""
-    low = high = None
-    for item in Settings.model_fields[name].metadata:
-        if (bound := getattr(item, "ge", None)) is not None:
-            low = f"{bound:,}"
-        elif (bound := getattr(item, "gt", None)) is not None:
-            low = f"above {bound:,}"
-        if (bound := getattr(item, "le", None)) is not None:
-            high = f"{bound:,}"
-    return low, high
 
 
 def redact_url(url: str) -> str:

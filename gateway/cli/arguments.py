@@ -251,7 +251,7 @@ def _add_setting(group: Any, name: str, field: FieldInfo, default: object) -> No
 
 def _facts(name: str, default: object) -> str:
     """A setting's default with its unit, and its limits."""
-    from gateway.settings import limits_of, unit_of
+    from gateway.cli.bounds import limits_of, unit_of
 
     if isinstance(default, bool):
         return "default yes" if default else "default no"
@@ -269,7 +269,7 @@ def _facts(name: str, default: object) -> str:
 
 
 def _metavar(name: str, field: FieldInfo) -> str:
-    from gateway.settings import unit_of
+    from gateway.cli.bounds import unit_of
 
     if name in _METAVARS:
         return _METAVARS[name]

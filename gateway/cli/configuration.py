@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
-from gateway.settings import CROSS_CHECK, ENV_PREFIX, Settings, limits_of, unit_of
+from gateway.cli.bounds import limits_of, unit_of
+from gateway.settings import CROSS_CHECK, ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

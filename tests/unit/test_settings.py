@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from gateway.cli.bounds import limits_of, unit_of
 from gateway.cli.configuration import SettingsError, flag_of, load
-from gateway.settings import Settings, limits_of, redact_url, unit_of
+from gateway.settings import Settings, redact_url
 from publisher import AsyncPublisher, Publisher
 
 NAMES = list(Settings.model_fields)
