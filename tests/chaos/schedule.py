@@ -29,7 +29,7 @@ LARGE_CROWD_EVERY = 40
 CROWD_EVERY = 15
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Broken(Exception):
     """A promise was not kept."""
 
