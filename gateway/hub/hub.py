@@ -229,7 +229,8 @@ class Hub:
         if position <= channel.tail.floor or position <= channel.last:
             return
         self.counts.ingested += 1
-        if publication.prev > channel.last:
+        # What is at or below the floor is the log's: where the tail was gone, `last` does not know of it.
+        if publication.prev > max(channel.last, channel.tail.floor):
             self._faults.heal(channel, publication.prev)
         if position <= self.node.position:
             self._faults.tell_late(channel, position)

@@ -243,8 +243,7 @@ def flushall(run: Run) -> None:
 
 @fault(
     Allowance(
-        # `late`, too: where a tail was evicted, a node can't tell what its first message follows.
-        gaps=frozenset({"epoch", "expired", "late", "trimmed", "unknown", "rewritten"}),
+        gaps=frozenset({"epoch", "expired", "trimmed", "unknown", "rewritten"}),
         loss=Loss.ANY,
         refused=True,
     ),

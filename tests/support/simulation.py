@@ -453,25 +453,25 @@ class World:
             (6, node.link.send_work),
             (3, node.link.read_position),
             (5, node.link.connect),
-            (14, self._start_one),
-            (16, self._receive),
-            (16, self._come_back),
+            (14, self.start_one),
+            (16, self.receive),
+            (16, self.come_back),
             (4, lambda: node.hub.expire_idle(self.now)),
         ]
         wild: list[tuple[float, Callable[[], object]]] = [
             (16, lambda: self.redis.publish(dice.choice(NAMES))),
-            (3, self._new_browser),
-            (8, self._leave),
+            (3, self.new_browser),
+            (8, self.leave),
             (1, node.link.cut),
             (2, node.toggle_lag),
-            (1, lambda: self._crash(node)),
+            (1, lambda: self.crash(node)),
         ]
         if "trim" in self.faults:
             wild.append((1, lambda: self.redis.trim(dice.choice(NAMES))))
         if "promote" in self.faults:
-            wild.append((0.2, lambda: self._break(self.redis.promote)))
+            wild.append((0.2, lambda: self.have_a_break(self.redis.promote)))
         if "wipe" in self.faults:
-            wild.append((0.2, lambda: self._break(self.redis.wipe)))
+            wild.append((0.2, lambda: self.have_a_break(self.redis.wipe)))
         if "close" in self.faults:
             wild.append((0.3, lambda: self.redis.publish(dice.choice(NAMES), kind=Kind.END)))
         options = calm if quiet else calm + wild
@@ -499,14 +499,14 @@ class World:
         s = browser.stream.subscription
         return f"{s.phase} started={s.started} missing={s.missing} reading={s.reading} at={s.position}"
 
-    def _break(self, happen: Callable[[], None]) -> None:
+    def have_a_break(self, happen: Callable[[], None]) -> None:
         """Links to the old server are gone, mostly: a wipe cuts none, and then the epoch has to tell."""
         happen()
         for node in self.nodes:
             if self.dice.random() < 0.7:
                 node.link.cut()
 
-    def _crash(self, node: SimNode) -> None:
+    def crash(self, node: SimNode) -> None:
         node.link.up = False
         self.redis.links.pop(node.link, None)
         for browser in self.browsers:
@@ -514,19 +514,19 @@ class World:
                 browser.stream = None
         self.nodes[self.nodes.index(node)] = SimNode(self.redis, self.dice)
 
-    def _new_browser(self) -> None:
+    def new_browser(self) -> None:
         if len(self.browsers) < 6:
             channels = self.dice.sample(NAMES, self.dice.choice([1, 2, 3]))
             browser = Browser(channels, last=self.dice.choice([0, 0, 1, 4]))
             self.browsers.append(browser)
             browser.connect(self.dice.choice(self.nodes))
 
-    def _come_back(self) -> None:
+    def come_back(self) -> None:
         away = [b for b in self.browsers if b.stream is None and not b.finished]
         if away:
             self.dice.choice(away).connect(self.dice.choice(self.nodes))
 
-    def _start_one(self) -> None:
+    def start_one(self) -> None:
         """The HTTP handler's part: when the floors are there, answer 204 or send the head."""
         waiting = [b for b in self.browsers if b.stream and not b.stream.subscription.started]
         if not waiting:
@@ -542,7 +542,7 @@ class World:
             else:
                 stream.node.hub.start(stream.subscription)
 
-    def _receive(self) -> None:
+    def receive(self) -> None:
         connected = [b.stream for b in self.browsers if b.stream is not None]
         if connected:
             stream = self.dice.choice(connected)
@@ -550,7 +550,7 @@ class World:
             if stream.ended and not stream.buffer:
                 self._hang_up(stream.browser)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         connected = [b for b in self.browsers if b.stream is not None]
         if connected:
             self._hang_up(self.dice.choice(connected))
