@@ -9,7 +9,7 @@ goes back to replay, where it costs no memory, and reads on when the buffer has 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
@@ -17,8 +17,18 @@ from gateway.protocol.closing import CloseReason
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from gateway.http.streams import Streams
     from gateway.hub.subscription import Subscription
+
+
+class Owner(Protocol):
+    """The registry that a stream reports to: `gateway.http.streams`."""
+
+    max_upload_bytes: int
+
+    def opened(self, stream: EventStream, transport: asyncio.Transport) -> None: ...
+    def filled(self, stream: EventStream) -> None: ...
+    def drained(self, stream: EventStream) -> None: ...
+    def closed(self, stream: EventStream) -> None: ...
 
 
 class EventStream(asyncio.Protocol):
@@ -42,7 +52,7 @@ class EventStream(asyncio.Protocol):
 
     subscription: Subscription
 
-    def __init__(self, owner: Streams, *, chunked: bool) -> None:
+    def __init__(self, owner: Owner, *, chunked: bool) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._ready: asyncio.Future[None] | None = None

@@ -12,12 +12,12 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from gateway.http.stream import EventStream
 from gateway.logs import get_logger
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
 
 if TYPE_CHECKING:
-    from gateway.http.stream import EventStream
     from gateway.hub.hub import Hub
     from gateway.settings import Settings
 
