@@ -102,6 +102,7 @@ class Replay:
             return
         if self._is_ahead(subscription):
             return
+        subscription.write_late()
         while not subscription.sink.full and subscription.phase is Phase.REPLAY:
             lagging = [c for c in channels if not _tail(c).reaches(subscription.lower(c.name))]
             if lagging:

@@ -43,6 +43,7 @@ class Subscription:
         "cursor",
         "encoding",
         "last",
+        "late",
         "malformed",
         "missing",
         "opened",
@@ -105,6 +106,8 @@ class Subscription:
         """Channels that begin above the cursor: `last=N`, and a fresh start."""
         self.crossing: deque[Break] = deque()
         """The breaks between the cursor and the present, the oldest first."""
+        self.late: dict[Channel, Gap] | None = None
+        """What became known when it was past it, in replay: one gap a channel, told when it goes on."""
 
     def lower(self, channel: Channel) -> Position:
         """Below this nothing of `channel` is wanted any more."""
@@ -148,6 +151,22 @@ class Subscription:
     def write_gap(self, reason: GapReason, end: EventId | None) -> None:
         """Announce a gap that concerns all channels, from what the client holds."""
         self.sink.write(Gap(None, reason, self.shown, end).frame(self.encoding, self.shown))
+
+    def note_late(self, channel: Channel, gap: Gap) -> None:
+        """In replay: tell this gap as soon as there is room for it. Gaps of a channel become one."""
+        if self.phase is not Phase.REPLAY or not self.resolved:
+            return
+        if gap.end is None or self.lower(channel) < gap.end.position:
+            return  # it is still to come, from the log
+        self.late = self.late or {}
+        first = self.late.get(channel, gap)
+        self.late[channel] = Gap(channel, gap.reason, first.start, gap.end)
+
+    def write_late(self) -> None:
+        if self.late:
+            frames = [gap.frame(self.encoding, self.shown) for gap in self.late.values()]
+            self.late = None
+            self.sink.write(b"".join(frames))
 
     def write_round(self, round_: Round, history: History) -> int:
         """Write a replay's round, its holes first. Returns how many events it held."""

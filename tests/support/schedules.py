@@ -13,7 +13,12 @@ FAULTS: Final = {
     "promote": frozenset({"promote"}),
     "wipe": frozenset({"wipe"}),
     "close": frozenset({"close"}),
-    "everything": frozenset({"trim", "promote", "wipe", "close"}),
+    "evict": frozenset({"evict"}),
+    "spoil": frozenset({"spoil"}),
+    "shout": frozenset({"shout"}),
+    "mute": frozenset({"mute"}),
+    "everything": frozenset({"trim", "promote", "wipe", "close", "spoil"}),
+    "more": frozenset({"trim", "promote", "wipe", "close", "evict", "spoil"}),
 }
 
 

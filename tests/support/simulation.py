@@ -70,6 +70,7 @@ class SimRedis:
         self.breaks: tuple[Break, ...] = ()
         self.links: dict[SimLink, None] = {}
         self.facts: list[Fact] = []
+        self.evicting = False
         self.lost: set[EventId] = set()
         self._replica = self.data.copy()
 
@@ -77,7 +78,8 @@ class SimRedis:
     def epoch(self) -> Epoch:
         return Epoch(self.eras[-1])
 
-    def publish(self, channel: Channel, *, kind: Kind = Kind.EVENT) -> None:
+    def publish(self, channel: Channel, *, kind: Kind = Kind.EVENT, heard: bool = True) -> None:
+        """Run the script, with or without its PUBLISH."""
         data = self.data
         last, ended = data.tails.get(channel, (None, False))
         if ended:
@@ -85,16 +87,55 @@ class SimRedis:
         ms, seq = data.position
         data.position = Position(ms, seq + 1) if self._dice.random() < 0.5 else Position(ms + 1, 0)
         id_ = EventId(data.position, self.epoch)
-        prev = last.position if last is not None else ORIGIN
+        prev = last.position if last is not None else self._newest(channel)
         type_ = b"fanlight.end" if kind is Kind.END else b""
         payload = Payload(id_, prev, ms, kind, type_, b'{"channel":"%b"}' % channel.encode()).encode()
         data.logs.setdefault(channel, []).append(payload)
         data.tails[channel] = (id_, kind is Kind.END)
         self.facts.append(Fact(channel, id_, len(self.eras) - 1))
         for link in self.links:
-            link.hear(channel, payload)
+            if heard:
+                link.hear(channel, payload)
         if self._dice.random() < 0.7:
             self._replica = data.copy()
+
+    def _newest(self, channel: Channel) -> Position:
+        log = self.data.logs.get(channel)
+        return decode_id(log[-1]).position if log else ORIGIN
+
+    def shout(self, channel: Channel) -> None:
+        """PUBLISH by somebody else: a payload that nothing stands behind, and late."""
+        ms, _ = self.data.position
+        position = Position(max(1, ms - self._dice.randint(1, 5)), 1000 + self._dice.randrange(1_000_000))
+        prev = self._dice.choice([ORIGIN, self._newest(channel), position.before()])
+        data = b'{"channel":"%b"}' % channel.encode()
+        prev = min(prev, position.before())
+        payload = Payload(EventId(position, self.epoch), prev, ms, Kind.EVENT, b"", data).encode()
+        for link in self.links:
+            link.hear(channel, payload)
+
+    def mute(self, channel: Channel) -> None:
+        """XADD by somebody else, and nobody hears of it. No promise is made for such an event: who has
+        passed its id on a node that did not know can't be told. It must cost no other event, though."""
+        before = len(self.facts)
+        self.publish(channel, heard=False)
+        del self.facts[before:]
+
+    def spoil(self, channel: Channel) -> None:
+        """An event that must not reach a client: it is in the log, and is heard."""
+        before = len(self.facts)
+        self.publish(channel, heard=False)
+        if len(self.facts) > before:
+            spoiled = self.data.logs[channel][-1] + b"\0"
+            self.data.logs[channel][-1] = spoiled
+            for link in self.links:
+                link.hear(channel, spoiled)
+
+    def evict(self, channel: Channel) -> None:
+        if self._dice.random() < 0.6:
+            self.data.logs.pop(channel, None)
+        if self._dice.random() < 0.6:
+            self.data.tails.pop(channel, None)
 
     def trim(self, channel: Channel) -> None:
         log = self.data.logs.get(channel)
@@ -138,8 +179,9 @@ class SimRedis:
             except InvalidPayload:
                 invalid.append(decode_id(raw).position)
         full = len(entries) == count
-        complete_to = decode_id(entries[-1]).position if full else read.target
-        return Page(tuple(publications), complete_to, tuple(invalid))
+        if full:
+            return Page(tuple(publications), decode_id(entries[-1]).position, tuple(invalid))
+        return Page(tuple(publications), read.target, tuple(invalid), read.expected)
 
 
 class SimLink:
@@ -163,7 +205,7 @@ class SimLink:
         self.up = True
         self._redis.links[self] = None
         history = History(self._redis.epoch, self._redis.breaks)
-        self.hub.connected(history, self._redis.data.position, evicting=False)
+        self.hub.connected(history, self._redis.data.position, evicting=self._redis.evicting)
         self.send_work()
 
     def cut(self) -> None:
@@ -263,13 +305,14 @@ class SimLog:
         self.pending: list[_Reading] = []
         self.reads = 0
         self.searches = 0
+        self._kept: dict[tuple[Channel, Position], Page] = {}
 
     def new_generation(self) -> None:
-        pass
+        self._kept = {}
 
     def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         self.reads += 1
-        self.pending.append(_Reading(list(reads), done))
+        self.pending.append(_Reading(list(reads), done, self._kept))
 
     def newest(
         self,
@@ -285,7 +328,7 @@ class SimLog:
             newest = [page.publications[-count:] for page in pages]
             done([entries[0].position.before() if entries else target for entries in newest])
 
-        self.pending.append(_Reading(everything, then, whole=True))
+        self.pending.append(_Reading(everything, then, self._kept, whole=True))
 
     def go_on(self) -> None:
         if not self.pending:
@@ -294,7 +337,14 @@ class SimLog:
         if len(reading.pages) < len(reading.reads):
             read = reading.reads[len(reading.pages)]
             count = 1_000_000 if reading.whole else self._dice.choice([1, 2, 3, 100])
-            reading.pages.append(self._redis.read(read, count))
+            # A page may be shared with those who want the same a moment later, with a later target.
+            key = (read.channel, read.lower)
+            page = self._kept.get(key)
+            if page is None or reading.whole or self._dice.random() < 0.5:
+                page = self._redis.read(read, count)
+            if not reading.whole and reading.kept is self._kept:
+                self._kept[key] = page
+            reading.pages.append(page)
         else:
             self.pending.remove(reading)
             reading.done(reading.pages)
@@ -304,6 +354,8 @@ class SimLog:
 class _Reading:
     reads: list[Read]
     done: Callable[[Sequence[Page]], None]
+    kept: dict[tuple[Channel, Position], Page]
+    """Of the generation in which it began."""
     pages: list[Page] = field(default_factory=list)
     whole: bool = False
 
@@ -330,15 +382,14 @@ class SimNode:
 
     def toggle_lag(self) -> None:
         """While it lags, what arrives on its link waits: the other node is ahead of it."""
-        self.lags = not self.lags and self.dice.random() < 0.3
+        self.lags = not self.lags and self.dice.random() < 0.5
 
 
 class SimStream:
     """A connection as the hub's sink: its bytes reach the client bit by bit, or never."""
 
-    mark_bytes = 300
-
     def __init__(self, node: SimNode, browser: Browser, cursor: str | None) -> None:
+        self.mark_bytes = node.dice.choice([0, 300, 300, 3000])
         self.node = node
         self.browser = browser
         self.full = False
@@ -354,6 +405,8 @@ class SimStream:
         pass
 
     def write(self, data: bytes) -> None:
+        if self.ended:
+            return
         self.buffer += data
         if len(self.buffer) > self.mark_bytes and not self.full:
             self.full = True
@@ -437,9 +490,14 @@ class World:
         self.dice = random.Random(seed)
         self.faults = faults
         self.redis = SimRedis(self.dice)
+        self.redis.evicting = "evict" in faults
         self.nodes = [SimNode(self.redis, self.dice) for _ in range(2)]
         self.browsers: list[Browser] = []
         self.now = 0.0
+        # With some clients live from the start, more happens in the same number of steps.
+        for _ in range(4):
+            self.new_browser()
+        self.settle()
 
     def step(self, *, quiet: bool = False) -> None:
         """One thing happens; `quiet`: nothing new is published, and nothing breaks."""
@@ -463,6 +521,7 @@ class World:
             (3, self.new_browser),
             (8, self.leave),
             (1, node.link.cut),
+            (1, self._age),
             (2, node.toggle_lag),
             (1, lambda: self.crash(node)),
         ]
@@ -472,6 +531,14 @@ class World:
             wild.append((0.2, lambda: self.have_a_break(self.redis.promote)))
         if "wipe" in self.faults:
             wild.append((0.2, lambda: self.have_a_break(self.redis.wipe)))
+        if "evict" in self.faults:
+            wild.append((0.5, lambda: self.redis.evict(dice.choice(NAMES))))
+        if "spoil" in self.faults:
+            wild.append((1, lambda: self.redis.spoil(dice.choice(NAMES))))
+        if "shout" in self.faults:
+            wild.append((1, lambda: self.redis.shout(dice.choice(NAMES))))
+        if "mute" in self.faults:
+            wild.append((1, lambda: self.redis.mute(dice.choice(NAMES))))
         if "close" in self.faults:
             wild.append((0.3, lambda: self.redis.publish(dice.choice(NAMES), kind=Kind.END)))
         options = calm if quiet else calm + wild
@@ -554,6 +621,12 @@ class World:
         connected = [b for b in self.browsers if b.stream is not None]
         if connected:
             self._hang_up(self.dice.choice(connected))
+
+    def _age(self) -> None:
+        """A stream has reached its age: it takes nothing more, and is gone once its buffer has drained."""
+        connected = [b.stream for b in self.browsers if b.stream is not None]
+        if connected:
+            self.dice.choice(connected).ended = True
 
     def _hang_up(self, browser: Browser) -> None:
         assert browser.stream is not None

@@ -1,0 +1,88 @@
+"""The hub, where a schedule of dice can't say what should have been told."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from gateway.hub.state import Limits
+from gateway.hub.subscription import Phase
+from publisher.channels import Channel
+from publisher.ids import EventId
+from tests.support.simulation import Browser, SimNode, SimRedis, SimStream
+
+A, B = Channel("a"), Channel("b")
+
+
+@pytest.fixture
+def redis() -> SimRedis:
+    return SimRedis(random.Random(1))
+
+
+@pytest.fixture
+def node(redis: SimRedis) -> SimNode:
+    return SimNode(redis, random.Random(1), Limits())
+
+
+def settle(node: SimNode) -> None:
+    for _ in range(20):
+        node.link.send_work()
+        node.link.execute()
+        node.link.ingest(100)
+        node.hub.work()
+        node.log.go_on()
+
+
+def live(node: SimNode, browser: Browser, *, mark_bytes: int) -> SimStream:
+    browser.connect(node)
+    stream = browser.stream
+    assert stream is not None
+    stream.mark_bytes = mark_bytes
+    settle(node)
+    node.hub.start(stream.subscription)
+    settle(node)
+    stream.receive(1_000_000)
+    assert stream.subscription.phase is Phase.LIVE
+    return stream
+
+
+def missed(redis: SimRedis, channel: Channel) -> EventId:
+    """Somebody writes an event past the contract; nobody hears of it."""
+    redis.mute(channel)
+    last, _ = redis.data.tails[channel]
+    return last
+
+
+def test_what_is_late_is_told_to_the_slow_ones_too_once_they_go_on(redis: SimRedis, node: SimNode) -> None:
+    slow, quick = Browser([A, B]), Browser([A, B])
+    stream, other = live(node, slow, mark_bytes=100), live(node, quick, mark_bytes=1_000_000)
+    hidden = []
+    for _ in range(3):
+        hidden.append(missed(redis, A))
+        for _ in range(5):
+            redis.publish(B)
+        settle(node)  # past it, without a sign of it
+        redis.publish(A)
+        settle(node)  # the chain tells
+    assert stream.full
+    before = len(stream.buffer)
+    redis.publish(A)
+    settle(node)
+    assert len(stream.buffer) == before, "what does not read costs nothing more"
+    while stream.buffer:
+        stream.receive(1_000_000)
+        settle(node)
+    other.receive(1_000_000)
+    assert [gap.end for gap in quick.gaps] == hidden
+    for browser in (slow, quick):
+        assert {gap.reason for gap in browser.gaps} == {"late"}
+        for id_ in hidden:
+            assert id_ in browser.seen or any(
+                gap.start is not None
+                and gap.end is not None
+                and gap.start.position < id_.position
+                and id_.position <= gap.end.position
+                for gap in browser.gaps
+            )
+        assert [fact.id for fact in redis.facts] == [id_ for id_ in browser.seen if id_ not in hidden]
