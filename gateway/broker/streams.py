@@ -11,16 +11,16 @@ under way: they may speak of a history that broke off, to a primary that is none
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.broker.backoff import backoff_seconds
 from gateway.broker.entry_sizes import EntrySizes
+from gateway.broker.pages import Pages
 from gateway.logs import get_logger
 from gateway.protocol.merge import Page, Read
 from gateway.protocol.publication import Publication
@@ -30,9 +30,6 @@ from publisher.ids import Position
 from publisher.payload import FIELD, InvalidPayload
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
-
-_KEPT_SECONDS: Final = 2.0
-_KEPT_BYTES: Final = 16_777_216
 
 
 class Streams:
@@ -57,8 +54,7 @@ class Streams:
         self._max_payload_bytes = max_payload_bytes
         self._sizes = EntrySizes()
         self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
-        self._kept: OrderedDict[tuple[Channel, Position], tuple[Page, float, int]] = OrderedDict()
-        self._kept_bytes = 0
+        self._pages = Pages()
         self._log = get_logger("streams")
         self.pages_read = 0
         self.pages_shared = 0
@@ -71,8 +67,7 @@ class Streams:
         is closed under its user with errors of every kind, AttributeError among them.
         """
         self._under_way = {}
-        self._kept.clear()
-        self._kept_bytes = 0
+        self._pages.clear()
         redis, self._redis = self._redis, self._connect()
         self._spawn(_close(redis, self._cancelled()), "replay-disconnect")
 
@@ -93,11 +88,16 @@ class Streams:
 
     def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         """Read a page for each, and call `done`: at once where all of them are at hand."""
-        self._forget_old()
-        pages = [self._kept.get((read.channel, read.lower)) for read in reads]
-        if all(pages):
+        self._pages.forget_old(asyncio.get_running_loop().time())
+        pages: list[Page] = []
+        for read in reads:
+            page = self._pages.find(read.channel, read.lower)
+            if page is None:
+                break
+            pages.append(page)
+        else:
             self.pages_shared += len(pages)
-            done([kept[0] for kept in pages if kept is not None])
+            done(pages)
             return
         self._start(self._read_all(reads, done), "replay-read")
 
@@ -117,11 +117,11 @@ class Streams:
         done(await asyncio.gather(*(self._page(read, most_bytes) for read in reads)))
 
     async def _page(self, read: Read, most_bytes: int) -> Page:
-        key = (read.channel, read.lower)
-        kept = self._kept.get(key)
+        kept = self._pages.find(read.channel, read.lower)
         if kept is not None:
             self.pages_shared += 1
-            return kept[0]
+            return kept
+        key = (read.channel, read.lower)
         under_way = self._under_way.get(key)
         if under_way is not None:
             self.pages_shared += 1
@@ -137,7 +137,7 @@ class Streams:
             del shared[key]
         future.set_result(page)
         if shared is self._under_way:  # still the same generation
-            self._keep(key, page)
+            self._pages.keep(*key, page, asyncio.get_running_loop().time())
         return page
 
     async def _read(self, read: Read, most_bytes: int) -> Page:
@@ -226,25 +226,6 @@ class Streams:
                 self._log.warning("stream_read_failed", error=f"{type(failed).__name__}: {failed}")
             await asyncio.sleep(backoff_seconds(attempt, 2.0))
             attempt += 1
-
-    # The pages of the last moments.
-
-    def _keep(self, key: tuple[Channel, Position], page: Page) -> None:
-        size = sum(publication.size_bytes for publication in page.publications)
-        until = asyncio.get_running_loop().time() + _KEPT_SECONDS
-        self._kept[key] = (page, until, size)
-        self._kept_bytes += size
-        while self._kept_bytes > _KEPT_BYTES:
-            self._drop_oldest()
-
-    def _forget_old(self) -> None:
-        now = asyncio.get_running_loop().time()
-        while self._kept and next(iter(self._kept.values()))[1] < now:
-            self._drop_oldest()
-
-    def _drop_oldest(self) -> None:
-        _, (_, _, size) = self._kept.popitem(last=False)
-        self._kept_bytes -= size
 
 
 async def _close(redis: Redis, users: set[asyncio.Task[None]]) -> None:

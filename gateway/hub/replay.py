@@ -219,7 +219,7 @@ class Replay:
         def done(pages: Sequence[Page]) -> None:
             if not self._answered(subscription, generation):
                 return
-            round_ = merge(list(zip(reads, pages, strict=True)))
+            round_ = merge(list(zip(reads, pages, strict=True)), self._limits.page_bytes)
             for hole in round_.holes:
                 self._counts.gap(hole.reason.value)
             self._counts.replayed += subscription.write_round(round_, self._node.history)

@@ -78,16 +78,43 @@ class Round:
     horizon: Position
 
 
-def merge(pages: Sequence[tuple[Read, Page]]) -> Round:
-    """Merge one round. All reads have the same target."""
+def merge(pages: Sequence[tuple[Read, Page]], most_bytes: int | None = None) -> Round:
+    """Merge one round. All reads have the same target.
+
+    Of what the pages hold, as much as has `most_bytes` of data, but one event at least: pages are shared,
+    and may have been read for those who follow fewer channels.
+    """
     target = pages[0][0].target
     horizon = min(target, *(page.complete_to for _, page in pages))
+    if most_bytes is not None:
+        horizon = _within(pages, horizon, most_bytes)
     holes: list[Hole] = []
     publications: list[Publication] = []
     for read, page in pages:
         holes += _walk(read, page, horizon, publications)
     publications.sort(key=lambda publication: publication.position)
     return Round(tuple(holes), tuple(publications), horizon)
+
+
+def _within(pages: Sequence[tuple[Read, Page]], horizon: Position, most_bytes: int) -> Position:
+    """The highest bound up to which the round has at most `most_bytes`, or one event."""
+    below = [
+        (publication.position, len(publication.data))
+        for read, page in pages
+        for publication in page.publications
+        if read.lower < publication.position <= horizon
+    ]
+    if sum(size for _, size in below) <= most_bytes:
+        return horizon
+    below.sort()
+    total = 0
+    last = below[0][0]
+    for position, size in below:
+        total += size
+        if total > most_bytes:
+            break
+        last = position
+    return last
 
 
 def _walk(read: Read, page: Page, horizon: Position, publications: list[Publication]) -> Iterator[Hole]:

@@ -19,6 +19,7 @@ from publisher.payload import Kind, Payload
 
 A, B, C = (Channel(name) for name in "abc")
 EPOCH = Epoch("0a1b2c")
+DATA = b"12345678"
 
 
 def at(ms: int) -> Position:
@@ -26,7 +27,7 @@ def at(ms: int) -> Position:
 
 
 def event(channel: Channel, ms: int, prev: int, kind: Kind = Kind.EVENT) -> Publication:
-    return Publication(channel, Payload(EventId(at(ms), EPOCH), at(prev), ms, kind, b"", b""))
+    return Publication(channel, Payload(EventId(at(ms), EPOCH), at(prev), ms, kind, b"", DATA))
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,21 @@ def test_a_page_that_is_cut_short_holds_the_others_back() -> None:
     assert round_.horizon == at(20)
 
 
+@pytest.mark.parametrize(
+    ("most_events", "events", "horizon"),
+    [(0, [10], 10), (1, [10], 10), (2, [10, 15], 15), (5, [10, 15, 20, 25, 30], 30), (6, [], 50)],
+)
+def test_a_round_is_bounded_in_bytes_whatever_its_pages_hold(
+    most_events: int, events: list[int], horizon: int
+) -> None:
+    a, b = Log(A, (10, 20, 30), gone()), Log(B, (15, 25, 35))
+    pages = [(read, log.page(read, 100)) for log in (a, b) for read in [log.read(at(0), at(50))]]
+    round_ = merge(pages, most_events * len(DATA))
+    assert [item.position.ms for item in round_.publications] == (events or [10, 15, 20, 25, 30, 35])
+    assert round_.horizon == at(horizon)
+    assert not round_.holes
+
+
 # The property: a replay of whole rounds, as `gateway.hub.replay` makes them.
 
 
@@ -219,6 +235,7 @@ def replay(
     target: Position,
     read_page: Callable[[Log, Read], Page],
     check: Callable[[Replayed, Position], None],
+    most_bytes: int | None,
 ) -> Replayed:
     """Rounds until the target; `check` sees what was told when the cursor comes to stand somewhere."""
     told = Replayed([], [])
@@ -228,7 +245,7 @@ def replay(
         reads = [(log, read) for log, read in reads if read.lower < read.expected]
         if not reads:
             break
-        round_ = merge([(read, read_page(log, read)) for log, read in reads])
+        round_ = merge([(read, read_page(log, read)) for log, read in reads], most_bytes)
         assert lower < round_.horizon <= target
         lower = round_.horizon
         told.holes += round_.holes
@@ -280,7 +297,9 @@ def test_each_event_is_delivered_once_or_in_one_hole(
                     else:
                         assert (delivered, len(holes)) == (False, 1)
 
-    told = replay(logs, lower, target, read_page, check)
+    most_events = None if data is None else data.draw(st.none() | st.integers(0, 4))
+    most_bytes = None if most_events is None else most_events * len(DATA)
+    told = replay(logs, lower, target, read_page, check, most_bytes)
     check(told, target)
     for log in logs:
         for item in (item for item in told.holes if item.channel == log.channel):

@@ -93,6 +93,17 @@ async def test_a_new_generation_gives_up_what_is_under_way_and_reads_on_a_client
     assert world.answers == [[Page((), LAST, expected=LAST)]]
 
 
+async def test_who_stands_in_the_midst_of_a_page_reads_nothing(world: World) -> None:
+    await world.read()
+    [client] = world.clients
+    client.answers.set()
+    await world.ended()
+    reads = [Read(NEWS, Position(3, 0), LAST, LAST, False, False, None)]
+    world.streams.read(reads, world.answers.append)
+    assert world.answers[0] == world.answers[1]
+    assert world.streams.pages_read == 1
+
+
 async def test_the_end_waits_for_no_answer(world: World) -> None:
     await world.read()
     await world.streams.aclose()
