@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,6 +128,25 @@ async def test_the_other_gateway_takes_over_without_a_hole(
         assert [event.id for event in client.messages] == sent
         assert {event.type for event in client.system} == {"fanlight.open"}
         assert set(client.statuses) == {200}
+
+
+async def test_a_gateway_that_was_gone_takes_all_streams_again(nginx: Nginx, gateways: Gateways) -> None:
+    """nginx takes a mark of failure back when a request to that gateway has ended, which a stream does not:
+    gateways that were marked would get one stream each few seconds, and everybody else none."""
+    first, second = gateways
+    async with AsyncExitStack() as open_streams:
+
+        async def open_eight() -> None:  # enough for each of nginx' workers
+            for _ in range(8):
+                stream = await SseConnection.open(f"{nginx.url}/events?channel=a")
+                await open_streams.enter_async_context(stream)
+                assert (await stream.next_event()).type == "fanlight.open"
+
+        first.kill()
+        await open_eight()
+        first.start()
+        second.kill()
+        await open_eight()
 
 
 async def test_with_both_gateways_gone_clients_come_back_and_miss_nothing(
