@@ -12,7 +12,7 @@ RUN_STAMP  := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 NPM_STAMP  := tests/browser/node_modules/.installed
 
-.PHONY: help dev test lint types fmt unit integration chaos redis7 node-clients clean
+.PHONY: help dev test lint types fmt unit integration chaos peers redis7 node-clients clean
 .DELETE_ON_ERROR:
 
 help: ## Show this
@@ -45,6 +45,12 @@ integration: $(TEST_STAMP) ## Run the tests against the default server
 # What runs is drawn by SEED; without one, a new seed is taken and printed.
 chaos: $(TEST_STAMP) ## Break it at random, under load: make chaos SECONDS=600 SEED=1
 	@$(BIN)/python -m tests.chaos.schedule --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+# Two other setups; the second needs Debian's nginx and libnginx-mod-nchan. See bench/peers.
+peers: $(TEST_STAMP) ## Put sse-starlette and Nchan through the same faults (ARGS="--runs 1 nchan")
+	@$(BIN)/python -m venv $(VENV)/peers
+	@$(VENV)/peers/bin/python -m pip --disable-pip-version-check --quiet install -r bench/peers/requirements.txt
+	PEERS_PYTHON=$(CURDIR)/$(VENV)/peers/bin/python $(BIN)/python -m bench.peers.table $(ARGS)
 
 # The default server is the bundled Valkey (tests/support/redis_server.py); what Redis decides is
 # asked of a real Redis too.
