@@ -50,7 +50,9 @@ class Subscriber:
         self.opens = 0
         self.events = 0
         self.gaps = 0
-        self.connects = 0
+        self.connects_at: list[float] = []
+        """When each connection was made, on the loop's clock."""
+        self.statuses: set[int] = set()
         self.ended = False
         """For good: the server said so, or `stop` was called."""
         self.retry_ms = 50
@@ -134,7 +136,7 @@ class Subscriber:
             sock.setblocking(False)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._loop.sock_connect(sock, (HOST, port))
-            self.connects += 1
+            self.connects_at.append(self._loop.time())
             await self._loop.create_connection(lambda: _Stream(self), sock=sock)
         except (OSError, TimeoutError):
             sock.close()
@@ -167,6 +169,7 @@ class Subscriber:
             stream.pause()
 
     def answered(self, status: int) -> None:
+        self.statuses.add(status)
         if status == 200:
             self._note(Connected(self.last_event_id))
         else:

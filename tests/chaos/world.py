@@ -165,6 +165,8 @@ class Row:
     fault: str
     verdict: Verdict
     heal_seconds: float
+    remark: str = ""
+    """What else was measured."""
 
 
 class Run:

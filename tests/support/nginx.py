@@ -15,6 +15,7 @@ from tests.support.processes import free_port, reap, spawn
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Sequence
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
 START_SECONDS = 10.0
@@ -25,16 +26,19 @@ def find_nginx() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-def rendered(backend_ports: tuple[int, int], port: int, directory: Path, log: Path) -> str:
-    """The shipped file with other addresses and another directory, and nothing else changed.
+def rendered(backend_ports: Sequence[int], port: int, directory: Path, log: Path) -> str:
+    """The shipped file with other addresses and another directory, and nothing else changed; from the third
+    backend on, each has a line like that of the second.
 
     AssertionError if something that is to be replaced is not in the file exactly so.
     """
+    first, *others = backend_ports
     text = CONFIGURATION.read_text()
+    [line] = [line for line in text.splitlines(keepends=True) if "server gateway-2:8080 " in line]
+    text = text.replace(line, "".join(line.replace("gateway-2:8080", f"127.0.0.1:{p}") for p in others))
     for old, new, times in (
         ("listen 8080;", f"listen {Nginx.host}:{port};", 1),
-        ("server gateway-1:8080 ", f"server 127.0.0.1:{backend_ports[0]} ", 1),
-        ("server gateway-2:8080 ", f"server 127.0.0.1:{backend_ports[1]} ", 1),
+        ("server gateway-1:8080 ", f"server 127.0.0.1:{first} ", 1),
         (" /tmp/", f" {directory}/", 6),
         ("/dev/stderr", str(log), 1),
         ("/dev/stdout", str(log), 1),
@@ -46,11 +50,11 @@ def rendered(backend_ports: tuple[int, int], port: int, directory: Path, log: Pa
 
 
 class Nginx:
-    """deploy/nginx.conf in front of two backends on the loopback interface, for a `with`."""
+    """deploy/nginx.conf in front of two or more backends on the loopback interface, for a `with`."""
 
     host = "127.0.0.1"
 
-    def __init__(self, backend_ports: tuple[int, int]) -> None:
+    def __init__(self, backend_ports: Sequence[int]) -> None:
         self.port = free_port()
         self.binary = find_nginx()
         self._backend_ports = backend_ports

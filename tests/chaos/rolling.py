@@ -1,0 +1,67 @@
+"""A rolling restart of three nodes behind nginx, with the configuration that the project ships."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Self
+
+from tests.chaos.faults import NOTHING
+from tests.chaos.world import Row, Run, World
+from tests.support.nginx import Nginx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+NODES = 3
+
+
+class ProxiedWorld(World):
+    """Three gateways. Subscribers know nginx only."""
+
+    def __init__(self) -> None:
+        super().__init__(gateways=NODES, drain_wait_seconds=0.5, drain_seconds=1.0)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            self.nginx = self._stack.enter_context(Nginx([gateway.port for gateway in self.gateways]))
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def ports(self) -> Sequence[int]:
+        return [self.nginx.port]
+
+
+async def rolling_restart(world: ProxiedWorld) -> Row:
+    """Each node is terminated under 30 subscribers, one that reads slowly and one that comes back when
+    all is over; it drains, and is started again; the next one follows as soon as it is ready.
+
+    AssertionError where a node had nobody to lose, did not drain in order, or a browser would have
+    given up.
+    """
+    async with Run(world, each=6) as run:
+        first = {subscriber: len(subscriber.connects_at) for subscriber in run.subscribers}
+        run.away.leave()
+        for number, gateway in enumerate(world.gateways):
+            streams = await asyncio.to_thread(lambda: world.vitals()[number].streams)  # noqa: B023
+            assert streams, f"node {number} has no streams when it is terminated"
+            status = await asyncio.to_thread(gateway.terminate)
+            assert status == 0, f"node {number} ended with {status}:\n{gateway.log[-3000:]}"
+            await asyncio.to_thread(gateway.start)
+            await asyncio.to_thread(run.more_acked, 2)
+        reconnects = [at for s in run.subscribers if s is not run.away for at in s.connects_at[first[s] :]]
+        heal_seconds = await run.healed()
+        statuses = set[int]().union(*(s.statuses for s in run.subscribers))
+        verdict = await run.finish(NOTHING)
+    assert statuses == {200}, f"statuses {sorted(statuses)}"
+    remark = f"{len(reconnects)} reconnects, at most {most_in_a_second(reconnects)} in a second"
+    return Row("rolling restart of three nodes behind nginx", verdict, heal_seconds, remark)
+
+
+def most_in_a_second(moments: Iterable[float]) -> int:
+    """How many of the moments fall into the second that has the most of them."""
+    ordered = sorted(moments)
+    return max((bisect_right(ordered, at + 1) - n for n, at in enumerate(ordered)), default=0)

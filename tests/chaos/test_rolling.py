@@ -1,0 +1,22 @@
+"""Nodes are replaced one after the other behind a real proxy, and nobody but the reconnects tells of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.rolling import ProxiedWorld, most_in_a_second, rolling_restart
+from tests.support.nginx import find_nginx
+
+
+@pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+async def test_a_rolling_restart_behind_nginx() -> None:
+    with ProxiedWorld() as world:
+        row = await rolling_restart(world)
+    print(row.remark)
+    assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
+    assert row.verdict.delivered > row.verdict.published > 0
+
+
+def test_the_busiest_second_is_found() -> None:
+    assert most_in_a_second([]) == 0
+    assert most_in_a_second([5.0, 0.0, 1.5, 2.2, 2.4, 3.6]) == 3
