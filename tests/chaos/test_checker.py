@@ -231,6 +231,12 @@ def test_a_refused_publish_must_not_be_in_the_stream() -> None:
     assert rules == {"what is refused is not published"}
 
 
+def test_what_was_refused_may_be_published_again() -> None:
+    history = good()
+    history.written.insert(5, written("b", 6, outcome=Outcome.REFUSED))
+    assert check(history, Allowance(refused=True)).violations == []
+
+
 BREAKS: list[tuple[str, Callable[[History], object], str]] = [
     ("the break is not told", lambda h: _records(h).pop(4), LOST),
     (
