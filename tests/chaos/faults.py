@@ -479,6 +479,11 @@ def entry_of_5_mb(run: Run) -> None:
     _insert(run, lambda id_, prev: _payload(id_, prev, b"x" * 5_000_000))
 
 
+@fault(lambda run: _victim(run, "invalid"))
+def entry_of_50_mb(run: Run) -> None:
+    _insert(run, lambda id_, prev: _payload(id_, prev, b"x" * 50_000_000))
+
+
 @fault(lambda run: _victim(run, "expired", "trimmed", "rewritten", loss=Loss.ANY, refused=True))
 def stream_key_of_a_wrong_type(run: Run) -> None:
     admin = run.world.admin()
