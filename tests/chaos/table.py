@@ -1,6 +1,7 @@
 """The faults as a table in Markdown, measured: `python -m tests.chaos.table [SERVER ...]`.
 
-A SERVER is the path of a redis-server or valkey-server; without one, the tests' default is used.
+A SERVER is the path of a redis-server or valkey-server; without one, the tests' default is used. The rows
+that need nginx, or root for a small disk, are left out where there is none, and stderr says so.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import sys
 from collections import Counter
 
 from tests.chaos.crowd import all_come_back_at_once, come_and_go
+from tests.chaos.disk import NoDisk, full_disk, small_disk, world_on
 from tests.chaos.faults import TABLE
 from tests.chaos.judge import Worlds, judge
+from tests.chaos.rolling import ProxiedWorld, rolling_restart
 from tests.chaos.world import Row
+from tests.support.nginx import find_nginx
 from tests.support.redis_server import BINARY_VARIABLE, find_binary
 
 HEAD = """| Fault | published | delivered | repeated | lost in silence | gaps announced | seconds to heal |
@@ -34,6 +38,16 @@ async def measure() -> list[Row]:
             rows.append(_sound(await all_come_back_at_once(world, 1000)))
     finally:
         worlds.close()
+    try:
+        with small_disk() as disk, world_on(disk) as small:
+            rows.append(_sound(await full_disk(small, disk)))
+    except NoDisk as error:
+        print(f"no row for a full disk: {error}", file=sys.stderr)
+    if find_nginx() is None:
+        print("no row for a rolling restart: nginx is not installed", file=sys.stderr)
+    else:
+        with ProxiedWorld() as proxied:
+            rows.append(_sound(await rolling_restart(proxied)))
     return rows
 
 
@@ -58,8 +72,12 @@ def main(servers: list[str]) -> None:
         answer = subprocess.run([server, "--version"], capture_output=True, text=True, check=True).stdout
         name, _, version, *_ = answer.split(" ")
         print(f"### {name} {version.removeprefix('v=')}\n\n{HEAD}", flush=True)
-        for row in asyncio.run(measure()):
+        rows = asyncio.run(measure())
+        for row in rows:
             print(line(row))
+        for row in rows:
+            if row.remark:
+                print(f"\n{row.fault}: {row.remark}.")
         print(flush=True)
 
 
