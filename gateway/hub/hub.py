@@ -43,6 +43,9 @@ class Hub:
         self._interest = interest
         self._idle: dict[Channel, float] = {}
         self._ended: list[ChannelState] = []
+        self._strangers = 0
+        self._asked: int | None = None
+        """Messages of another epoch came: the ticket of the position read that tells what to make of them."""
 
     def wire(self, link: Link, log: Log) -> None:
         """Connect it to the outside, once, before anything else is called."""
@@ -143,6 +146,7 @@ class Hub:
             return
         self.groups.flush()
         self.node.in_sync = False
+        self._asked, self._strangers = None, 0
         # Answers of this generation that are still to come must not move a cursor any more.
         self.node.generation += 1
         self.replay.lost()
@@ -203,6 +207,10 @@ class Hub:
             self._link.restart("an event was ahead of its partition's position")
             return
         self.node.position = position
+        if self._asked is not None and ticket >= self._asked:
+            # The epoch is what it was: somebody else wrote them.
+            self.counts.invalid += self._strangers
+            self._asked, self._strangers = None, 0
         self.replay.position_read(ticket)
 
     def message(self, name: Channel, raw: bytes) -> None:
@@ -218,7 +226,11 @@ class Hub:
             self._faults.refuse(channel, raw)
             return
         if publication.id.epoch != self.node.history.epoch:
-            self._link.restart("the epoch changed")
+            # The script writes meta before it publishes, so a position read tells. Until then the position
+            # stands still, and what is left out here is replayed if the epoch has changed.
+            self._strangers += 1
+            if self._asked is None:
+                self._asked = self._link.read_position()
             return
         position = publication.position
         if channel.tail is None:

@@ -110,7 +110,8 @@ class SimRedis:
         prev = self._dice.choice([ORIGIN, self._newest(channel), position.before()])
         data = b'{"channel":"%b"}' % channel.encode()
         prev = min(prev, position.before())
-        payload = Payload(EventId(position, self.epoch), prev, ms, Kind.EVENT, b"", data).encode()
+        epoch = self._dice.choice([self.epoch, Epoch("ffffff")])
+        payload = Payload(EventId(position, epoch), prev, ms, Kind.EVENT, b"", data).encode()
         for link in self.links:
             link.hear(channel, payload)
 

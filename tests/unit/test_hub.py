@@ -86,3 +86,39 @@ def test_what_is_late_is_told_to_the_slow_ones_too_once_they_go_on(redis: SimRed
                 for gap in browser.gaps
             )
         assert [fact.id for fact in redis.facts] == [id_ for id_ in browser.seen if id_ not in hidden]
+
+
+def test_a_message_of_an_epoch_that_nobody_knows_costs_nobody_anything(
+    redis: SimRedis, node: SimNode
+) -> None:
+    browser = Browser([A, B])
+    stream = live(node, browser, mark_bytes=1_000_000)
+    for number in range(10):
+        redis.publish(A)
+        for _ in range(100):
+            node.link.hear(A, f"1 {2000 + number}-0-ffffff 0-0 0 event\n\n{{}}".encode())
+        redis.publish(A)
+        settle(node)
+    stream.receive(1_000_000)
+    assert browser.seen == [fact.id for fact in redis.facts]
+    assert not browser.gaps
+    assert (node.hub.counts.generations, node.hub.counts.invalid) == (1, 1000)
+
+
+def test_an_epoch_that_begins_on_the_same_link_is_noticed_at_its_first_event(
+    redis: SimRedis, node: SimNode
+) -> None:
+    browser = Browser([A, B])
+    stream = live(node, browser, mark_bytes=1_000_000)
+    redis.publish(A)
+    settle(node)
+    redis.promote()
+    redis.publish(B)
+    settle(node)
+    assert not node.link.up
+    node.link.connect()
+    settle(node)
+    stream.receive(1_000_000)
+    assert redis.facts[-1].id in browser.seen
+    assert [gap.reason for gap in browser.gaps] == ["failover"]
+    assert node.hub.counts.invalid == 0
