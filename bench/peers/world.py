@@ -201,8 +201,3 @@ class PeerRun(Run):
             await aeventually(lambda: self._all_have(top), seconds=5)
         await self.__aexit__()
         return judge([item for writer in self.writers for item in writer.written], self.subscribers)
-
-
-def wait_for_nodes(world: PeerWorld) -> None:
-    """Until each node serves a stream."""
-    eventually(lambda: all(node.serves() for node in world.gateways), seconds=20)
