@@ -33,6 +33,8 @@ class Node:
     name: ClassVar[str]
     stop_signal: ClassVar = signal.SIGTERM
     stop_seconds: ClassVar = 10.0
+    links: ClassVar = 0
+    """How many connections to Redis it has before anybody subscribes."""
 
     def __init__(self, redis_url: str) -> None:
         self.port = free_port()
@@ -132,6 +134,7 @@ class Nchan(Node):
     name = "Nchan"
     stop_signal = signal.SIGQUIT
     stop_seconds = 5.0
+    links = 4  # for each of two workers, one for commands and one for pub/sub
 
     def command(self) -> Sequence[str]:
         template = string.Template((_HERE / "nginx.conf.template").read_text())

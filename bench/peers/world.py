@@ -89,6 +89,7 @@ class PeerWorld(World):
             for node in self.gateways:
                 stack.callback(node.close)
                 node.start()
+            eventually(lambda: all(link.connections >= self.kind.links for link in self.links))
             over_http = self.kind is Nchan
             self.publishing = stack.enter_context(
                 PublishingProxies(self.ports()) if over_http else Proxy(self.server.port)
