@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.chaos.history import (
     Allowance,
@@ -72,6 +72,8 @@ class _Gap:
     reason: str
     start: Place | None
     end: Place | None
+    before: int | None = None
+    """Without an end: the epochs that it speaks of are those of a lower rank, once the next is known."""
 
 
 def read_id(text: str) -> _Id:
@@ -112,6 +114,12 @@ class _Known:
                 if isinstance(record, Received) and record.type == "message":
                     channel = channel_of(record.data)
                     events.setdefault(channel, {})[read_id(record.id).place] = record.id
+        first: dict[str, Place] = {}
+        for items in events.values():
+            for place, id_ in items.items():
+                epoch = read_id(id_).epoch
+                first[epoch] = min(place, first.get(epoch, place))
+        self._ranks = {epoch: rank for rank, epoch in enumerate(sorted(first, key=lambda e: first[e]))}
         self.ids = events
         self.places = {channel: sorted(items) for channel, items in events.items()}
 
@@ -119,6 +127,10 @@ class _Known:
         """The places of the channel's events above `after`, up to and with `to`."""
         places = self.places.get(channel, [])
         return places[bisect_right(places, after) : bisect_right(places, to)]
+
+    def rank(self, epoch: str) -> int:
+        """Epochs in the order of their first events; one without any is taken for the last."""
+        return self._ranks.get(epoch, len(self._ranks))
 
     def is_lost(self, channel: str, place: Place) -> bool:
         """Whether Redis does not have it any more."""
@@ -309,8 +321,13 @@ class _Stream:
         if self._accounted is not None:
             self._accounted = {c: max(place, parsed.place) for c, place in self._accounted.items()}
         if crossed:
-            # A gap without an end speaks of one break. The next one must be told anew.
-            self._gaps = [gap for gap in self._gaps if gap.end is not None]
+            # A gap without an end speaks of one break: of what was lost before this epoch, whose ids may
+            # be above its first. The next break must be told anew.
+            rank = self._known.rank(parsed.epoch)
+            self._gaps = [
+                replace(gap, before=rank) if gap.end is None and gap.before is None else gap
+                for gap in self._gaps
+            ]
 
     def _told_break_since(self) -> bool:
         return any(gap.reason in _BREAKS for gap in self._recent)
@@ -329,8 +346,13 @@ class _Stream:
                 continue
             if gap.start is not None and place <= gap.start:
                 continue
+            if gap.end is not None:
+                if place <= gap.end:
+                    return True
+                continue
             # Without an end, a gap speaks of what Redis has lost, and of nothing that it still has.
-            if self._known.is_lost(channel, place) if gap.end is None else place <= gap.end:
+            rank = self._known.rank(read_id(self._known.ids[channel][place]).epoch)
+            if self._known.is_lost(channel, place) and (gap.before is None or rank < gap.before):
                 return True
         return False
 

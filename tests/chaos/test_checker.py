@@ -266,6 +266,17 @@ def test_a_forged_break_is_rejected(forge: Callable[[History], object], rule: st
     assert rule in {violation.rule for violation in check(history, allowance).violations}
 
 
+def test_what_was_lost_may_have_ids_above_the_first_of_the_new_epoch() -> None:
+    """Who comes back to a quiet channel is opened where the old epoch ended, below what was lost."""
+    history, allowance = crossed()
+    _records(history).insert(5, opened(2))
+    assert not check(history, allowance).violations
+    # The gap spoke of the old epoch, and of nothing that the new one loses.
+    history.logged = [entry for entry in history.logged if entry.id != id_of(5)]
+    _records(history).pop(7)
+    assert LOST in {violation.rule for violation in check(history, allowance).violations}
+
+
 def test_a_break_must_be_told_to_everyone() -> None:
     history, allowance = crossed()
     history.followed.append(Followed("late", ("a",), [Connected(""), opened(4), event("a", 5)]))
