@@ -21,7 +21,7 @@ from gateway.hub.turns import Turns
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.hottail import HotTail
-from gateway.protocol.merge import Page, Read, merge
+from gateway.protocol.merge import Page, Read, Round, merge
 from gateway.protocol.publication import Publication
 from publisher.channels import Channel
 from publisher.ids import Position
@@ -44,6 +44,7 @@ class Replay:
         self._runnable: deque[Subscription] = deque()
         self._turns = Turns(limits.max_replays)
         self._ahead: dict[Subscription, None] = {}
+        self._held: deque[tuple[int, Subscription, Round]] = deque()
 
     def wire(self, link: Link, log: Log) -> None:
         self._link = link
@@ -73,9 +74,13 @@ class Replay:
         """The generation is over: reads that are under way are given up, or their answers dropped."""
         self._turns.reset()
         self._ahead.clear()
+        self._held.clear()
 
     def position_read(self, ticket: int) -> None:
-        """The node's position was read anew: those ahead of it can be judged."""
+        """The node's position was read anew, in the same epoch: what waited for that can be judged."""
+        while self._held and self._held[0][0] <= ticket:
+            _, subscription, round_ = self._held.popleft()
+            self._write(subscription, round_)
         for subscription in tuple(self._ahead):
             if subscription.ahead_of is not None and (
                 ticket >= subscription.ahead_of or subscription.position <= self._node.position
@@ -220,12 +225,25 @@ class Replay:
             if not self._answered(subscription, generation):
                 return
             round_ = merge(list(zip(reads, pages, strict=True)), self._limits.page_bytes)
-            for hole in round_.holes:
-                self._counts.gap(hole.reason.value)
-            self._counts.replayed += subscription.write_round(round_, self._node.history)
-            self.schedule(subscription)
+            known = self._node.history.epochs
+            if all(publication.id.epoch in known for publication in round_.publications):
+                self._write(subscription, round_)
+            else:
+                # Events from before all breaks that Redis remembers; or the link has not heard yet of an
+                # epoch that the log has seen, where positions are others': a position read tells.
+                subscription.reading = True
+                self._held.append((self._link.read_position(), subscription, round_))
 
         self._log.read(reads, done)
+
+    def _write(self, subscription: Subscription, round_: Round) -> None:
+        subscription.reading = False
+        if subscription.phase is not Phase.REPLAY:
+            return
+        for hole in round_.holes:
+            self._counts.gap(hole.reason.value)
+        self._counts.replayed += subscription.write_round(round_, self._node.history)
+        self.schedule(subscription)
 
     def _takes_turn(self, subscription: Subscription) -> bool:
         """Whether it may read now; if not, it is advanced again when its turn has come."""

@@ -38,6 +38,11 @@ class History:
             raise ValueError(f"not an epoch: {epoch[:16]!r}")
         return cls(Epoch(epoch), tuple(past))
 
+    @property
+    def epochs(self) -> frozenset[Epoch]:
+        """The current one, and those that are remembered."""
+        return frozenset((self.epoch, *(past.epoch for past in self.breaks)))
+
     def at(self, position: Position) -> EventId:
         """The id that an event at `position` has: the oldest epoch that reached it gave it out."""
         epoch = self.epoch

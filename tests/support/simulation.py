@@ -73,6 +73,7 @@ class SimRedis:
         self.evicting = False
         self.lost: set[EventId] = set()
         self._replica = self.data.copy()
+        self.replicates = True
 
     @property
     def epoch(self) -> Epoch:
@@ -96,7 +97,7 @@ class SimRedis:
         for link in self.links:
             if heard:
                 link.hear(channel, payload)
-        if self._dice.random() < 0.7:
+        if self._dice.random() < 0.7 and self.replicates:
             self._replica = data.copy()
 
     def _newest(self, channel: Channel) -> Position:
@@ -157,6 +158,11 @@ class SimRedis:
         self.lost |= {fact.id for fact in self.facts}
         self.breaks = ()
         self.data = Dataset(Position(self.data.position.ms + self._dice.randint(-5, 5), 0))
+        self._new_epoch()
+
+    def forget_epochs(self) -> None:
+        """meta is gone, and the streams are not."""
+        self.breaks = ()
         self._new_epoch()
 
     def _new_epoch(self) -> None:

@@ -122,3 +122,58 @@ def test_an_epoch_that_begins_on_the_same_link_is_noticed_at_its_first_event(
     assert redis.facts[-1].id in browser.seen
     assert [gap.reason for gap in browser.gaps] == ["failover"]
     assert node.hub.counts.invalid == 0
+
+
+def started(node: SimNode, browser: Browser) -> SimStream:
+    """Floors are there, and a read of the log is under way."""
+    browser.connect(node)
+    stream = browser.stream
+    assert stream is not None
+    stream.mark_bytes = 1_000_000
+    for _ in range(20):
+        node.link.send_work()
+        node.link.execute()
+        node.link.ingest(100)
+    node.hub.start(stream.subscription)
+    node.hub.work()
+    assert node.log.pending
+    return stream
+
+
+@pytest.mark.parametrize("link_is_cut_first", [False, True])
+def test_a_log_that_has_seen_a_break_before_the_link_is_not_written_twice(
+    redis: SimRedis, node: SimNode, link_is_cut_first: bool
+) -> None:
+    """The primary changes under a replay: what it reads is of an epoch that the link has not heard of."""
+    browser = Browser([A])
+    browser.last_id = f"{redis.data.position}-{redis.epoch}"
+    redis.replicates = False  # so all this is lost with the primary, and its positions are given out again
+    for channel in [A] * 10 + [B] * 90 + [A]:
+        redis.publish(channel)
+    stream = started(node, browser)
+    redis.promote()
+    redis.publish(A)
+    assert redis.data.position < stream.node.hub.node.position
+    node.log.go_on()
+    node.log.go_on()
+    if link_is_cut_first:
+        node.link.cut()
+    settle(node)
+    node.link.connect()
+    settle(node)
+    stream.receive(1_000_000)
+    assert browser.seen == [redis.facts[-1].id]
+    assert [gap.reason for gap in browser.gaps] == ["failover"]
+
+
+def test_events_from_before_all_that_redis_remembers_are_replayed(redis: SimRedis, node: SimNode) -> None:
+    redis.publish(A)
+    redis.forget_epochs()
+    node.link.cut()
+    node.link.connect()
+    browser = Browser([A], last=5)
+    stream = started(node, browser)
+    settle(node)
+    stream.receive(1_000_000)
+    assert browser.seen == [redis.facts[0].id]
+    assert stream.subscription.phase is Phase.LIVE
