@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 4.0
 RELINK_SECONDS = 5.0
+QUIET_SECONDS = 5.0
+"""Nothing arrives for so long after the last publish: nothing more will."""
 
 
 class PublishingProxies(Proxy):
@@ -198,7 +200,9 @@ class PeerRun(Run):
         for writer in self.writers:
             await asyncio.to_thread(writer.stop)
         top = {c: n for w in self.writers for c, n in _acked(w).items()}
-        with contextlib.suppress(AssertionError):  # what didn't come is counted
-            await aeventually(lambda: self._all_have(top), seconds=5)
+        arrived = -1
+        while arrived != (arrived := sum(s.events for s in self.subscribers)):
+            with contextlib.suppress(AssertionError):  # what doesn't come any more is counted
+                await aeventually(lambda: self._all_have(top), seconds=QUIET_SECONDS)
         await self.__aexit__()
         return judge([item for writer in self.writers for item in writer.written], self.subscribers)
