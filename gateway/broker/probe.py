@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.logs import get_logger
+from publisher.commands import is_closed_transport
 
 if TYPE_CHECKING:
     from gateway.broker.link import Link
@@ -67,7 +68,9 @@ class Probe:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._publish(token)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_closed_transport(error):
+                raise
             self.failed_total += 1
             self._log.warning("probe_not_published", error=f"{type(error).__name__}: {error}")
             return
