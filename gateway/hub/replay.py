@@ -10,27 +10,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from heapq import merge as merge_sorted
-from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from gateway.hub.groups import Groups
+from gateway.hub.reach import from_memory, reads_up_to, tail_of, target_of
 from gateway.hub.state import ChannelState, Counts, Limits, Node
 from gateway.hub.subscription import Phase, Subscription
 from gateway.hub.turns import Turns
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
-from gateway.protocol.hottail import HotTail
-from gateway.protocol.merge import Page, Read, Round, merge
-from gateway.protocol.publication import Publication
+from gateway.protocol.merge import Page, Round, merge
 from publisher.channels import Channel
 from publisher.ids import Position
 
 if TYPE_CHECKING:
     from gateway.hub.ports import Link, Log
-
-_SLICE: Final = 256
-"""Events written from memory between two looks at the backlog."""
 
 
 class Replay:
@@ -109,9 +103,9 @@ class Replay:
             return
         subscription.write_late()
         while not subscription.sink.full and subscription.phase is Phase.REPLAY:
-            lagging = [c for c in channels if not _tail(c).reaches(subscription.lower(c.name))]
-            if lagging:
-                self._read(subscription, channels, max(_tail(c).floor for c in lagging))
+            target = target_of(subscription, channels)
+            if target is not None:
+                self._read(subscription, channels, target)
                 return
             if not self._write_from_memory(subscription, channels):
                 self._flip(subscription, channels)
@@ -159,7 +153,7 @@ class Replay:
         begin: dict[Channel, Position] = {}
         unknown: list[Channel] = []
         for channel in channels:
-            start = _tail(channel).below_newest(subscription.last)
+            start = tail_of(channel).below_newest(subscription.last)
             if start is None:
                 unknown.append(channel.name)
             else:
@@ -210,14 +204,7 @@ class Replay:
         """Read a page of each channel that has something up to the target."""
         if not self._takes_turn(subscription):
             return
-        reads = []
-        for channel in channels:
-            tail, lower = _tail(channel), subscription.lower(channel.name)
-            in_doubt = lower < tail.doubt
-            expected = tail.last_at(target)
-            if lower < target and (expected > lower or in_doubt):
-                evicting = self._node.evicting
-                reads.append(Read(channel.name, lower, target, expected, in_doubt, evicting, channel.end))
+        reads = reads_up_to(target, subscription, channels, evicting=self._node.evicting)
         generation = self._node.generation
         self._counts.replays_from_log += 1
 
@@ -263,15 +250,7 @@ class Replay:
 
     def _write_from_memory(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Write a slice of the hot tails, in id order. False where nothing is left."""
-        runs = [_tail(c).after(subscription.lower(c.name)) for c in channels]
-        merged = runs[0] if len(runs) == 1 else merge_sorted(*runs, key=_position)
-        publications: list[Publication] = []
-        size = 0
-        for publication in islice(merged, _SLICE):
-            publications.append(publication)
-            size += len(publication.data)
-            if size >= self._limits.page_bytes:
-                break
+        publications = from_memory(subscription, channels, self._limits.page_bytes)
         if not publications:
             return False
         self._counts.replays_from_memory += 1
@@ -294,13 +273,3 @@ class Replay:
             return  # it stays in replay, from here, and goes on when its buffer has drained
         subscription.phase = Phase.LIVE
         self._groups.join(subscription)
-
-
-def _tail(channel: ChannelState) -> HotTail:
-    """The channel's hot tail, which it has: no channel of the subscription is without a floor."""
-    assert channel.tail is not None
-    return channel.tail
-
-
-def _position(publication: Publication) -> Position:
-    return publication.position
