@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest_asyncio
 from playwright.async_api import async_playwright
 
-from tests.browser.requirements import require
+from tests.browser.requirements import CHROMIUM_ARGUMENTS, installed_chromium
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,15 +26,6 @@ if TYPE_CHECKING:
         async def __call__(self) -> str: ...
 
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 _EMPTY_PAGE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\nConnection: close\r\n\r\n"
     b"<!doctype html>"
@@ -45,9 +35,9 @@ _EMPTY_PAGE = (
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """One Chromium for the whole run."""
-    executable = require(shutil.which("chromium"), "chromium on PATH (Debian, Ubuntu: apt install chromium)")
+    executable = installed_chromium()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        browser = await playwright.chromium.launch(executable_path=executable, args=CHROMIUM_ARGUMENTS)
         yield browser
         await browser.close()
 

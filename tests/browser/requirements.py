@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
+
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def require(found: str | None, what: str) -> str:
@@ -14,3 +25,9 @@ def require(found: str | None, what: str) -> str:
     if os.environ.get("CI", "").lower() in ("", "0", "false"):
         pytest.skip(f"needs {what}")
     pytest.fail(f"needs {what}; nothing is skipped in CI", pytrace=False)
+
+
+def installed_chromium() -> str:
+    """The installed Chromium."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return require(found, "chromium on PATH (Debian, Ubuntu: apt install chromium)")

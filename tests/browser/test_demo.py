@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 import sys
 import tempfile
 import urllib.error
@@ -24,6 +23,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from gateway.dev.texts import choose, split_words
 from publisher import Publisher
 from publisher.channels import Partition, validate_channel
+from tests.browser.requirements import CHROMIUM_ARGUMENTS, installed_chromium
 from tests.support.processes import free_port, reap, spawn
 from tests.support.wait import eventually
 
@@ -33,19 +33,7 @@ if TYPE_CHECKING:
 
     from tests.support.redis_server import RedisServer
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
-
 ROOT = Path(__file__).resolve().parents[2]
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 ID = re.compile(r"\d+-\d+-[0-9a-f]{6}")
 LINE_MS = 15_000
 
@@ -118,7 +106,7 @@ def dev(own_redis: RedisServer) -> Iterator[DevGateway]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=installed_chromium(), args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from typing import Protocol
 
+    import redis
+
     from tests.conftest import StartGateway
     from tests.support.redis_server import RedisServer
 
@@ -47,6 +49,28 @@ def shared_publisher(redis_server: RedisServer, shared_prefix: str) -> Iterator[
     """A publisher for the shared gateways."""
     with Publisher(redis_server.url, prefix=shared_prefix) as publisher:
         yield publisher
+
+
+@pytest.fixture(scope="module")
+def nodes(share_gateway: StartGateway) -> list[GatewayProcess]:
+    """One that remembers, and one that keeps nothing in memory."""
+    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=2000)]
+
+
+@pytest.fixture(params=["memory", "no memory"])
+def node(request: pytest.FixtureRequest, nodes: list[GatewayProcess]) -> GatewayProcess:
+    remembers, forgets = nodes
+    return forgets if request.param == "no memory" else remembers
+
+
+@pytest.fixture(scope="module")
+def publisher(shared_publisher: Publisher) -> Publisher:
+    return shared_publisher
+
+
+@pytest.fixture(scope="module")
+def client(redis_server: RedisServer) -> redis.Redis:
+    return redis_server.client()
 
 
 @pytest.fixture

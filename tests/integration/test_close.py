@@ -18,30 +18,7 @@ if TYPE_CHECKING:
     from tests.conftest import StartGateway
     from tests.integration.conftest import Connect
     from tests.support.gateway_process import GatewayProcess
-    from tests.support.redis_server import RedisServer
     from tests.support.sse import SseConnection
-
-
-@pytest.fixture(scope="module")
-def nodes(share_gateway: StartGateway) -> list[GatewayProcess]:
-    """One that remembers, and one that keeps nothing in memory."""
-    return [share_gateway(), share_gateway(hot_tail_bytes=0, page_bytes=2000)]
-
-
-@pytest.fixture(params=["memory", "no memory"])
-def node(request: pytest.FixtureRequest, nodes: list[GatewayProcess]) -> GatewayProcess:
-    remembers, forgets = nodes
-    return forgets if request.param == "no memory" else remembers
-
-
-@pytest.fixture(scope="module")
-def publisher(shared_publisher: Publisher) -> Publisher:
-    return shared_publisher
-
-
-@pytest.fixture(scope="module")
-def client(redis_server: RedisServer) -> redis.Redis:
-    return redis_server.client()
 
 
 def shape(connection: SseConnection) -> list[str]:
