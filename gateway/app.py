@@ -8,9 +8,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from gateway.broker.link import Link
 from gateway.broker.probe import Probe
@@ -27,6 +24,7 @@ from gateway.hub.state import Limits
 from gateway.metrics import Exposition, counter, counters, gauge, info
 from gateway.protocol.interest import Interest
 from publisher import AsyncPublisher
+from publisher.async_client import AsyncClient
 from publisher.channels import Partition
 from publisher.payload import MAX_HEAD_BYTES
 
@@ -82,7 +80,11 @@ class Gateway:
         )
         self.link.on_probe = self.probe.heard
         self.reads = StreamReads(
-            lambda: _replay_client(settings),
+            lambda: AsyncClient.from_url(
+                settings.redis_url,
+                most_calls=settings.max_replays,
+                deadline_seconds=settings.link_deadline_seconds,
+            ),
             partition,
             spawn,
             page_bytes=settings.page_bytes,
@@ -187,17 +189,3 @@ class Gateway:
         """Close the connections for commands."""
         await self.reads.aclose()
         await self.publisher.disconnect()
-
-
-def _replay_client(settings: Settings) -> Redis:
-    """A client for the reads of replays. What finds all of its connections in use waits for one."""
-    return Redis.from_pool(
-        BlockingConnectionPool.from_url(
-            settings.redis_url,
-            max_connections=settings.max_replays,
-            timeout=None,
-            socket_timeout=settings.link_deadline_seconds,
-            socket_connect_timeout=settings.link_deadline_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-    )

@@ -7,13 +7,12 @@ import random
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from publisher.async_client import AsyncClient
 from publisher.channels import DEFAULT_PREFIX
-from publisher.commands import Command, Options, each_command, event_commands, is_closed_transport
-from publisher.connections import MAX_CONNECTIONS, check_database, connection_options
+from publisher.commands import Command, Options, each_command, event_commands
+from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_database, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from publisher.errors import PublishError
-    from publisher.exchange import Request
 
 
 class AsyncPublisher:
@@ -54,19 +52,21 @@ class AsyncPublisher:
             max_event_bytes,
             deadline_seconds,
         )
-        # redis-py's plain pool opens a connection for every task; its blocking one can lose a wake-up
-        # when a task is cancelled. So a plain pool, and a semaphore before it.
-        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._own = isinstance(redis, str)
         if isinstance(redis, str):
-            self._redis = _connect(redis, deadline_seconds)
+            self._client = AsyncClient.from_url(
+                redis,
+                most_calls=MAX_CONNECTIONS,
+                deadline_seconds=attempt_seconds(deadline_seconds),
+                **connection_options(),
+            )
         elif isinstance(redis, Redis):
-            self._redis = redis
+            self._client = AsyncClient(redis, most_calls=MAX_CONNECTIONS, deadline_seconds=None)
         else:
             raise TypeError(
                 f"AsyncPublisher takes a URL or a redis.asyncio.Redis, not {type(redis).__qualname__}"
             )
-        check_database(self._redis.connection_pool.connection_kwargs)
+        check_database(self._client.redis.connection_pool.connection_kwargs)
 
     @overload
     async def publish(
@@ -140,7 +140,7 @@ class AsyncPublisher:
     async def disconnect(self) -> None:
         """Close the connections that the publisher made. An existing client's are left alone."""
         if self._own:
-            await self._redis.aclose()
+            await self._client.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -164,15 +164,9 @@ class AsyncPublisher:
         deadline = clock() + self._options.deadline_seconds
         while True:
             try:
-                async with asyncio.timeout_at(deadline), self._slots:
-                    if exchange.reconnect:
-                        await self._redis.connection_pool.disconnect(inuse_connections=False)
-                    exchange.answered(await self._send(exchange.request()))
+                async with asyncio.timeout_at(deadline):
+                    exchange.answered(await self._client.run(lambda redis: _send(redis, exchange)))
             except (RedisError, OSError) as error:  # the deadline's TimeoutError is an OSError
-                exchange.failed(error)
-            except RuntimeError as error:
-                if not is_closed_transport(error):
-                    raise
                 exchange.failed(error)
             if exchange.done:
                 return
@@ -182,22 +176,18 @@ class AsyncPublisher:
                 return
             await asyncio.sleep(delay_seconds)
 
-    async def _send(self, request: Request) -> list[object]:
-        if len(request) == 1:
-            execute: Callable[..., Any] = self._redis.execute_command
-            try:
-                return [await execute(*request[0])]
-            except ResponseError as error:
-                return [error]
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for call in request:
-                pipeline.execute_command(*call)
-            return cast("list[object]", await pipeline.execute(raise_on_error=False))
 
-
-def _connect(url: str, deadline_seconds: float) -> Redis:
-    return Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),  # the exchange retries
-        **connection_options(deadline_seconds),
-    )
+async def _send(redis: Redis, exchange: Exchange) -> list[object]:
+    if exchange.reconnect:
+        await redis.connection_pool.disconnect(inuse_connections=False)
+    request = exchange.request()
+    if len(request) == 1:
+        execute: Callable[..., Any] = redis.execute_command
+        try:
+            return [await execute(*request[0])]
+        except ResponseError as error:
+            return [error]
+    async with redis.pipeline(transaction=False) as pipeline:
+        for call in request:
+            pipeline.execute_command(*call)
+        return cast("list[object]", await pipeline.execute(raise_on_error=False))

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from publisher.channels import DEFAULT_PREFIX
 from publisher.commands import Command, Options, each_command, event_commands
-from publisher.connections import MAX_CONNECTIONS, check_database, connection_options
+from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_database, connection_options
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -217,6 +217,8 @@ def _connect(url: str, deadline_seconds: float) -> Redis:
         max_connections=MAX_CONNECTIONS,
         timeout=deadline_seconds,
         retry=Retry(NoBackoff(), 0),  # the exchange retries
-        **connection_options(deadline_seconds),
+        socket_timeout=attempt_seconds(deadline_seconds),
+        socket_connect_timeout=attempt_seconds(deadline_seconds),
+        **connection_options(),
     )
     return Redis.from_pool(pool)

@@ -196,22 +196,12 @@ def interpret_error(error: Exception) -> PublishError | Again:
         return _refused(error)  # redis-py counts them as connection errors
     if isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError | OSError):
         return Again(error)
-    if isinstance(error, RuntimeError) and is_closed_transport(error):
-        return Again(error)
     code = _words(error).partition(" ")[0]
     if code == "NOSCRIPT":
         return Again(error, load=True)
     if code in _AGAIN or code in _AGAIN_ELSEWHERE:
         return Again(error, reconnect=code in _AGAIN_ELSEWHERE)
     return _refused(error)
-
-
-def is_closed_transport(error: RuntimeError) -> bool:
-    """Whether this is uvloop's word for a write on a connection that the other side has just closed.
-
-    redis-py translates an OSError, which asyncio's own loop raises there, and lets this one through.
-    """
-    return "the handler is closed" in str(error)
 
 
 def _refused(error: Exception) -> RedisRefused:

@@ -9,13 +9,14 @@ MAX_CONNECTIONS: Final = 50
 """Publishes under way at once, for a client that the publisher made; more of them wait their turn."""
 
 
-def connection_options(deadline_seconds: float) -> dict[str, Any]:
-    """Keywords for `redis.Redis.from_url`. What the URL's query says goes before these."""
-    # A quarter of the deadline: a stalled or unreachable server leaves time to try another time.
-    attempt_seconds = deadline_seconds / 4
+def attempt_seconds(deadline_seconds: float) -> float:
+    """A quarter of the deadline: a stalled or unreachable server leaves time to try another time."""
+    return deadline_seconds / 4
+
+
+def connection_options() -> dict[str, Any]:
+    """Keywords for `from_url` of redis-py's clients. What the URL's query says goes before these."""
     return {
-        "socket_timeout": attempt_seconds,
-        "socket_connect_timeout": attempt_seconds,
         "socket_keepalive": True,
         # All that a publisher needs, and without the HELLO and the maintenance hand-shake of RESP3.
         "protocol": 2,

@@ -12,16 +12,14 @@ the PUBLISH itself succeeded on a link that is still the same.
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from gateway.logs import get_logger
-from publisher.commands import is_closed_transport
+from publisher.async_client import AsyncClient
 
 if TYPE_CHECKING:
     from gateway.broker.link import Link
@@ -68,9 +66,7 @@ class Probe:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 await self._publish(token)
-        except (RedisError, OSError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not is_closed_transport(error):
-                raise
+        except (RedisError, OSError) as error:
             self.failed_total += 1
             self._log.warning("probe_not_published", error=f"{type(error).__name__}: {error}")
             return
@@ -93,5 +89,6 @@ class Probe:
         return True
 
     async def _publish(self, token: bytes) -> None:
-        async with Redis.from_url(self._url, retry=Retry(NoBackoff(), 0)) as redis:
-            await redis.publish(self._link.probe_channel, token)
+        client = AsyncClient.from_url(self._url, most_calls=1, deadline_seconds=self._deadline_seconds)
+        async with aclosing(client):
+            await client.run(lambda redis: redis.publish(self._link.probe_channel, token))

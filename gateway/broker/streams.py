@@ -11,11 +11,11 @@ under way: they may speak of a history that broke off, to a primary that is none
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from gateway.broker.backoff import backoff_seconds
@@ -24,10 +24,13 @@ from gateway.broker.pages import Pages
 from gateway.logs import get_logger
 from gateway.protocol.merge import Page, Read
 from gateway.protocol.publication import Publication
+from publisher.async_client import AsyncClient
 from publisher.channels import Channel, Partition
-from publisher.commands import is_closed_transport
 from publisher.ids import Position
 from publisher.payload import FIELD, InvalidPayload
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
@@ -37,7 +40,7 @@ class Streams:
 
     def __init__(
         self,
-        connect: Callable[[], Redis],
+        connect: Callable[[], AsyncClient],
         partition: Partition,
         spawn: Spawn,
         *,
@@ -46,7 +49,7 @@ class Streams:
     ) -> None:
         """`connect` makes a client with a pool of its own; it is closed here."""
         self._connect = connect
-        self._redis = connect()
+        self._client = connect()
         self._tasks: set[asyncio.Task[None]] = set()
         self._partition = partition
         self._spawn = spawn
@@ -68,12 +71,12 @@ class Streams:
         """
         self._under_way = {}
         self._pages.clear()
-        redis, self._redis = self._redis, self._connect()
-        self._spawn(_close(redis, self._cancelled()), "replay-disconnect")
+        client, self._client = self._client, self._connect()
+        self._spawn(_close(client, self._cancelled()), "replay-disconnect")
 
     async def aclose(self) -> None:
         """Give up what is under way, and close the connections."""
-        await _close(self._redis, self._cancelled())
+        await _close(self._client, self._cancelled())
 
     def _cancelled(self) -> set[asyncio.Task[None]]:
         tasks, self._tasks = self._tasks, set()
@@ -145,10 +148,9 @@ class Streams:
         stream = self._partition.stream(read.channel)
         count = self._sizes.count(read.channel, most_bytes)
 
-        async def command() -> Any:
-            return await self._redis.xrange(stream, f"({read.lower}", str(read.target), count)
-
-        entries = await self._persist(command)
+        entries = await self._persist(
+            lambda redis: redis.xrange(stream, f"({read.lower}", str(read.target), count)
+        )
         self.pages_read += 1
         if entries is None:
             return Page((), read.target, expected=read.expected)
@@ -198,29 +200,21 @@ class Streams:
         starts = []
         for channel in channels:
             stream = self._partition.stream(channel)
-
-            async def command(stream: str = stream) -> Any:
-                return await self._redis.xrevrange(stream, str(target), "-", count)
-
-            entries = await self._persist(command)
+            entries = await self._persist(partial(_newest, stream, str(target), count))
             starts.append(Position.parse(entries[-1][0].decode()).before() if entries else target)
         done(starts)
 
-    async def _persist(self, command: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    async def _persist(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
         """Run a read until it succeeds. None where the key is not a stream."""
         attempt = 0
         while True:
             try:
-                return await command()
+                return await self._client.run(command)
             except ResponseError as error:
                 if str(error).startswith("WRONGTYPE"):
                     return None
                 failed: Exception = error
-            except (RedisError, OSError, TimeoutError) as error:
-                failed = error
-            except RuntimeError as error:
-                if not is_closed_transport(error):
-                    raise
+            except (RedisError, OSError) as error:
                 failed = error
             if attempt in (0, 8):
                 self._log.warning("stream_read_failed", error=f"{type(failed).__name__}: {failed}")
@@ -228,9 +222,13 @@ class Streams:
             attempt += 1
 
 
-async def _close(redis: Redis, users: set[asyncio.Task[None]]) -> None:
+async def _newest(stream: str, target: str, count: int, redis: Redis) -> Any:
+    return await redis.xrevrange(stream, target, "-", count)
+
+
+async def _close(client: AsyncClient, users: set[asyncio.Task[None]]) -> None:
     """Close a client, once those who were using it have ended."""
     if users:
         await asyncio.wait(users)
     with suppress(RedisError, OSError):
-        await redis.aclose()
+        await client.aclose()

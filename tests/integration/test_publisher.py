@@ -666,11 +666,32 @@ async def test_a_cancelled_publish_leaves_the_pool_usable(
             assert [result.id for result in results] == [str(payload.id) for payload in log("b")[-3:]]
 
 
+async def test_a_cancellation_arrives_at_whatever_moment(redis_server: RedisServer, prefix: str) -> None:
+    """redis-py with a socket timeout swallows those of one turn of the loop, in Python 3.11. A task that
+    publishes for ever then does, and whoever waits for its end waits for ever."""
+
+    async def publish_for_ever(publisher: AsyncPublisher) -> None:
+        while True:
+            await publisher.publish("a", "x")
+
+    async with AsyncPublisher(redis_server.url, prefix=prefix) as publisher:
+        await publisher.publish("a", "connected")
+        for turns in range(60):
+            publishing = asyncio.create_task(publish_for_ever(publisher))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            publishing.cancel()
+            _, going_on = await asyncio.wait({publishing}, timeout=10)
+            if going_on:
+                await publisher.disconnect()  # or the test would not end either
+                pytest.fail(f"the task goes on after {turns} turns")
+
+
 async def test_cancelled_tasks_give_their_places_back(own_redis: RedisServer, prefix: str) -> None:
     async with AsyncPublisher(own_redis.url, prefix=prefix, deadline_seconds=60) as publisher:
         own_redis.pause()
         tasks = [asyncio.create_task(publisher.publish("a", number)) for number in range(200)]
-        await aeventually(lambda: publisher._slots.locked())
+        await aeventually(lambda: publisher._client.waiting)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)

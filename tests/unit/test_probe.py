@@ -7,14 +7,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from redis.exceptions import RedisError
 
 from gateway.broker.probe import Probe
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
     from gateway.broker.link import Link
-
-CLOSED = RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
 
 
 def probe_that_meets(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Probe:
@@ -29,7 +28,7 @@ def probe_that_meets(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Probe
     return probe
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), CLOSED], ids=type)
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), RedisError()], ids=type)
 async def test_a_probe_that_is_not_published_says_nothing(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from redis.asyncio import Redis
 
 from gateway.broker.streams import Streams
 from gateway.protocol.merge import Page, Read
+from publisher.async_client import AsyncClient
 from publisher.channels import Channel, Partition
 from publisher.ids import ORIGIN, Position
 from tests.support.wait import aeventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 NEWS = Channel("news")
 LAST = Position(7, 0)
@@ -53,9 +56,9 @@ class World:
             self._connect, Partition("t"), self._spawn, page_bytes=1000, max_payload_bytes=1000
         )
 
-    def _connect(self) -> Redis:
+    def _connect(self) -> AsyncClient:
         self.clients.append(Client())
-        return cast("Redis", self.clients[-1])
+        return AsyncClient(cast("Redis", self.clients[-1]), most_calls=8, deadline_seconds=None)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)

@@ -1,0 +1,71 @@
+"""redis.asyncio for commands, without what it does to tasks that are cancelled (redis-py 8.1).
+
+- With a socket timeout it sends under `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that
+  comes just as the write ends: the task goes on as if nobody had asked it to stop. So the client has no
+  timeout of its own here, and each call has a deadline instead.
+- Its plain pool opens a connection for every task; its blocking one can lose a wake-up when a task that
+  waits is cancelled. So a semaphore stands before a plain pool.
+- Under uvloop a write on a connection that the other side has just closed is a RuntimeError, which asyncio's
+  own loop raises as an OSError, and redis-py translates only that. So it is translated here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+if TYPE_CHECKING:
+    from typing import Self
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A `redis.asyncio.Redis` for a bounded number of calls at once, each with a deadline, none repeated."""
+
+    def __init__(self, redis: Redis, *, most_calls: int, deadline_seconds: float | None) -> None:
+        """Over `most_calls`, calls wait their turn. Waiting does not count towards the deadline."""
+        self.redis = redis
+        self._slots = asyncio.Semaphore(most_calls)
+        self._deadline_seconds = deadline_seconds
+
+    @classmethod
+    def from_url(cls, url: str, *, most_calls: int, deadline_seconds: float, **options: Any) -> Self:
+        """A client of its own; the caller closes it. `options` are redis-py's."""
+        redis = Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=None,
+            socket_connect_timeout=deadline_seconds,
+            **options,
+        )
+        return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)
+
+    async def run(self, call: Callable[[Redis], Awaitable[T]]) -> T:
+        """Await what `call` makes of the client.
+
+        Whatever is wrong with the connection or the server's answer is a RedisError or an OSError, a
+        passed deadline a TimeoutError (which is an OSError).
+        """
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._deadline_seconds):
+                    return await call(self.redis)
+            except RuntimeError as error:
+                # uvloop's words; the type alone says nothing.
+                if "the handler is closed" not in str(error):
+                    raise
+                raise ConnectionResetError(str(error)) from error
+
+    @property
+    def waiting(self) -> bool:
+        """Whether as many calls are under way as may be: the next one waits."""
+        return self._slots.locked()
+
+    async def aclose(self) -> None:
+        await self.redis.aclose()

@@ -1,0 +1,62 @@
+"""`publisher.async_client` around a client that is played."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from publisher.async_client import AsyncClient
+from tests.support.wait import aeventually
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+REDIS = cast("Redis", object())
+CLOSED = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+
+
+def client(*, most_calls: int = 1, deadline_seconds: float | None = None) -> AsyncClient:
+    return AsyncClient(REDIS, most_calls=most_calls, deadline_seconds=deadline_seconds)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+async def test_a_write_on_a_closed_transport_is_a_lost_connection() -> None:
+    with pytest.raises(ConnectionResetError, match="the handler is closed"):
+        await client().run(lambda _: _raise(RuntimeError(CLOSED)))
+
+
+async def test_other_errors_are_not_hidden() -> None:
+    with pytest.raises(RuntimeError, match="another loop"):
+        await client().run(lambda _: _raise(RuntimeError("attached to another loop")))
+
+
+async def test_a_call_has_a_deadline_and_the_wait_for_its_turn_has_none() -> None:
+    calls = client(deadline_seconds=0.05)
+    first, second = (asyncio.create_task(calls.run(lambda _: asyncio.sleep(60))) for _ in range(2))
+    for task in (first, second):
+        with pytest.raises(TimeoutError):
+            await task
+    assert not calls.waiting
+
+
+async def test_no_more_calls_are_under_way_than_may_be() -> None:
+    calls, go_on = client(most_calls=2), asyncio.Event()
+    under_way: list[object] = []
+
+    async def call(redis: Redis) -> bool:
+        under_way.append(redis)
+        return await go_on.wait()
+
+    tasks = [asyncio.create_task(calls.run(call)) for _ in range(5)]
+    await aeventually(lambda: len(under_way) == 2)
+    assert calls.waiting
+    tasks[0].cancel()  # it gives its place back
+    await aeventually(lambda: len(under_way) == 3)
+    go_on.set()
+    assert await asyncio.gather(*tasks[1:]) == [True] * 4
+    assert under_way == [REDIS] * 5
