@@ -23,6 +23,8 @@ Then = Callable[[Reply], None]
 
 pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)
 _PUSH: Final = hiredis.PushNotification
+_MUCH_BYTES: Final = 65_536
+"""Loops read up to 256 KB at once (less under TLS); of a socket that is read dry, what has just come."""
 _NOT_ENOUGH: Final = object()
 
 
@@ -50,11 +52,14 @@ class Connection(asyncio.Protocol):
         self._listener = listener
         self._user_timeout_seconds = user_timeout_seconds
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
-        self._waiting: deque[tuple[Then, float]] = deque()
+        self._waiting: deque[Then] = deque()
         self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
         self._error: Exception | None = None
         self.closed = False
+        self.answers = 0
+        """Replies that have come."""
+        self.behind = False
+        """What was read last was much: more waits in the socket, perhaps an answer among it."""
 
     # asyncio.Protocol
 
@@ -70,6 +75,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
+        self.behind = len(data) >= _MUCH_BYTES
         reader, listener = self._reader, self._listener
         try:
             reader.feed(data)
@@ -77,7 +83,8 @@ class Connection(asyncio.Protocol):
                 if type(item) is _PUSH:
                     listener.push(item)
                 elif self._waiting:
-                    self._waiting.popleft()[0](item)
+                    self.answers += 1
+                    self._waiting.popleft()(item)
                 else:
                     raise ProtocolError(f"Redis answered a command that was not sent: {item!r:.200}")
                 if self.closed:
@@ -104,13 +111,12 @@ class Connection(asyncio.Protocol):
         """
         if self.closed or self._transport is None:
             return
-        now = self._loop.time()
-        self._waiting.extend((then, now) for _, then in commands if then is not None)
+        self._waiting.extend(then for _, then in commands if then is not None)
         self._transport.write(b"".join(pack(command) for command, _ in commands))
 
     async def ask(self, *command: str | bytes | int) -> Reply:
         """Send one command and wait for its reply; an error reply is raised."""
-        answer: asyncio.Future[Reply] = self._loop.create_future()
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
         def then(reply: Reply) -> None:
             if not answer.done():
@@ -124,10 +130,6 @@ class Connection(asyncio.Protocol):
         if isinstance(reply, Exception):
             raise reply
         return reply
-
-    def oldest_wait_seconds(self) -> float:
-        """For how long the oldest command has been without an answer."""
-        return self._loop.time() - self._waiting[0][1] if self._waiting else 0.0
 
     def abort(self, error: Exception) -> None:
         """Close at once; the listener hears of it before this returns."""

@@ -8,6 +8,7 @@ subscribed anew.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,7 +125,6 @@ class Link:
 
     async def _run_generation(self) -> Exception | None:
         """One connection, from connect to loss."""
-        loop = asyncio.get_running_loop()
         generation = Generation(
             self._partition,
             self._interest,
@@ -149,21 +149,36 @@ class Link:
             self._generation = generation
             generation.begin(greeting)
             self.up.set()
-            count_at = loop.time() + _COUNT_SECONDS
-            while not generation.lost.done():
-                self.read_position()
-                if loop.time() >= count_at:
-                    count_at += _COUNT_SECONDS
-                    generation.count_subscriptions()
-                await asyncio.wait({generation.lost}, timeout=self._interval_seconds)
-                self.state.round_trip_seconds = generation.round_trip_seconds
-                if connection.oldest_wait_seconds() > self._deadline_seconds:
-                    generation.end(TimeoutError("Redis did not answer a position read"))
+            await self._watch(generation)
             return generation.lost.result()
         finally:
             self._generation = None
             if connection is not None:
                 generation.end(ConnectionResetError("given up"))
+
+    async def _watch(self, generation: Generation) -> None:
+        """Read the position, and count the subscriptions, from time to time, until the generation is over.
+
+        A node that can't keep up finds each answer behind all that was published before it. The node is
+        late then, and its link not dead: to replay what it is just reading would make it later still. So
+        it is silence that counts, no answer at all while the socket is read dry, and not how long one took.
+        """
+        loop = asyncio.get_running_loop()
+        most_silent = max(2, math.ceil(self._deadline_seconds / self._interval_seconds))
+        silent = 0
+        count_at = loop.time() + _COUNT_SECONDS
+        while not generation.lost.done():
+            self.read_position()
+            if loop.time() >= count_at:
+                count_at += _COUNT_SECONDS
+                generation.count_subscriptions()
+            answers = generation.connection.answers
+            await asyncio.wait({generation.lost}, timeout=self._interval_seconds)
+            self.state.round_trip_seconds = generation.round_trip_seconds
+            connection = generation.connection
+            silent = silent + 1 if connection.answers == answers and not connection.behind else 0
+            if silent == most_silent:
+                generation.end(TimeoutError("Redis did not answer a position read"))
 
 
 def _unheard(_: bytes) -> None:

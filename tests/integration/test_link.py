@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.broker.link import Link
 from gateway.hub.hub import Hub
 from gateway.protocol.interest import Interest
+from publisher import Event, Publisher
 from publisher.channels import Channel, Partition
 from tests.support.simulation import SimLog
 from tests.support.wait import aeventually
@@ -22,10 +24,11 @@ if TYPE_CHECKING:
 class Node:
     """A link and a hub, and nobody who follows anything."""
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, **options: float) -> None:
         self.interest = Interest()
         self.hub = Hub(self.interest)
-        self.link = Link(url, Partition(prefix), self.interest, self.hub, reconnect_max_seconds=0.1)
+        options = {"reconnect_max_seconds": 0.1, **options}
+        self.link = Link(url, Partition(prefix), self.interest, self.hub, **options)
         self.hub.wire(self.link, _NoLog())
 
 
@@ -74,6 +77,28 @@ async def test_a_subscription_that_redis_has_lost_is_found_by_the_count(
         await aeventually(lambda: node.link.state.generation == 2)
         assert "Redis counts 1 subscriptions of 2" in node.link.state.last_error
         await aeventually(lambda: node.interest.unconfirmed == 0)
+
+
+async def test_a_node_that_is_late_keeps_its_link(redis_server: RedisServer, prefix: str) -> None:
+    """The answers to its position reads stand behind four seconds of work; the deadline is half a second."""
+    node = Node(redis_server.url, prefix, position_read_seconds=0.05, deadline_seconds=0.5)
+    heard = 0
+
+    def message(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+        time.sleep(0.0002)  # work
+
+    node.hub.message = message  # type: ignore[method-assign, assignment]
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        events = [Event(channel="a", data="x" * 400) for _ in range(20_000)]
+        with Publisher(redis_server.url, prefix=prefix) as publisher:
+            await asyncio.to_thread(publisher.publish_many, events)
+        await aeventually(lambda: heard >= len(events) or node.link.state.generation > 1, seconds=60)
+        assert node.link.state.generation == 1
 
 
 async def test_nothing_is_left_of_channels_that_came_and_went(redis_server: RedisServer, prefix: str) -> None:
