@@ -150,6 +150,7 @@ class Gateway:
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
         yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
+        yield gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
         yield gauge("channels", "Channels that this node follows.", len(node.channels))
         yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
         yield counter("events_ingested", "Events taken from the Redis link.", counts.ingested)

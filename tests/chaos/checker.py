@@ -370,6 +370,8 @@ def check_vitals(before: Vitals, after: Vitals, *, more_files: int, more_bytes: 
             found.append(Violation("nothing leaks", name, f"{value:g} are left"))
     if after.subscriptions:
         found.append(Violation("nothing leaks", "subscriptions", f"{after.subscriptions} are left"))
+    if after.tasks > before.tasks:
+        found.append(Violation("nothing leaks", "tasks", f"{before.tasks:g} before, {after.tasks:g} after"))
     if after.open_files > before.open_files + more_files:
         text = f"{before.open_files:g} before, {after.open_files:g} after"
         found.append(Violation("nothing leaks", "open files", text))

@@ -116,6 +116,7 @@ class Vitals:
 
     resident_bytes: float
     open_files: float
+    tasks: float
     streams: float
     channels: float
     subscriptions: int

@@ -325,7 +325,7 @@ def test_what_one_subscriber_got_the_others_are_due() -> None:
     assert [(v.rule, v.who) for v in check(history, allowance).violations] == [(LOST, "a")]
 
 
-QUIET = Vitals(resident_bytes=50e6, open_files=20, streams=0, channels=0, subscriptions=0)
+QUIET = Vitals(resident_bytes=50e6, open_files=20, tasks=8, streams=0, channels=0, subscriptions=0)
 
 
 @pytest.mark.parametrize(
@@ -335,6 +335,7 @@ QUIET = Vitals(resident_bytes=50e6, open_files=20, streams=0, channels=0, subscr
         replace(QUIET, channels=1),
         replace(QUIET, subscriptions=1),
         replace(QUIET, open_files=31),
+        replace(QUIET, tasks=9),
         replace(QUIET, resident_bytes=71e6),
     ],
 )

@@ -152,6 +152,7 @@ def _vitals(gateway: GatewayProcess, subscriptions: int) -> Vitals:
     return Vitals(
         resident_bytes=values["process_resident_memory_bytes"],
         open_files=values["process_open_fds"],
+        tasks=values["fanlight_tasks"],
         streams=values["fanlight_streams_open"],
         channels=values["fanlight_channels"],
         subscriptions=subscriptions,
