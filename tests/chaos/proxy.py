@@ -15,12 +15,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support.processes import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 READ_BYTES = 65_536
 _HOST = "127.0.0.1"
 _BYTES_AWAKE = 8
+_QUEUE = 2
+"""As many as fill the queue of `listen(0)`, and one more."""
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -41,13 +45,15 @@ class Proxy:
     """Stands before the server on `target_port`, on `port`, for a `with`."""
 
     def __init__(self, target_port: int) -> None:
-        self.port = 0
+        self.port = free_port()
         self._target_port = target_port
         self._behaviour = Behaviour()
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="chaos-proxy", daemon=True)
         self._listener: asyncio.Server | None = None
+        self._grave: list[socket.socket] = []
+        """Holds the port of a host that is gone."""
         self.accepted = 0
 
     @property
@@ -96,6 +102,11 @@ class Proxy:
         """Refuse new connections (ECONNREFUSED); those that are open stay."""
         self._await(self._unlisten())
 
+    def vanish(self) -> None:
+        """Be a host that is gone: open connections fall silent, and who connects gets no answer at all."""
+        self.silence(up=True, down=True)
+        self._await(self._bury())
+
     def redirect(self, target_port: int) -> None:
         """Lead new connections to another server; those that are open stay where they are."""
         self._target_port = target_port
@@ -115,21 +126,36 @@ class Proxy:
 
     async def _end(self) -> None:
         await self._unlisten()
+        for sock in self._grave:
+            sock.close()
         for link in tuple(self._links):
             link.reset()
         await asyncio.gather(*(link.task for link in tuple(self._links)), return_exceptions=True)
 
     async def _listen(self) -> None:
+        while self._grave:
+            self._grave.pop().close()
         if self._listener is None:
             self._listener = await asyncio.start_server(
                 self._accept, _HOST, self.port, backlog=1024, limit=READ_BYTES
             )
-            self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _unlisten(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+
+    async def _bury(self) -> None:
+        """Listen without accepting: once the shortest of queues is full, Linux drops who knocks."""
+        await self._unlisten()
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((_HOST, self.port))
+        listener.listen(0)
+        self._grave = [listener, *(socket.socket() for _ in range(_QUEUE))]
+        for sock in self._grave[1:]:
+            sock.setblocking(False)
+            sock.connect_ex((_HOST, self.port))
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1

@@ -1,4 +1,6 @@
-"""A rolling restart of three nodes behind nginx, with the configuration that the project ships."""
+"""Three nodes behind nginx, with the configuration that the project ships: all are replaced in turn, or the
+host of one is gone from one moment to the next.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Self
 
 from tests.chaos.faults import NOTHING
+from tests.chaos.proxy import Proxy
 from tests.chaos.world import Row, Run, World
 from tests.support.nginx import Nginx
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NODES = 3
+READ_TIMEOUT_SECONDS = 3
+"""nginx's, in place of the 60 s that it ships with: three heartbeats of these nodes."""
 
 
 class ProxiedWorld(World):
@@ -25,14 +30,25 @@ class ProxiedWorld(World):
     def __enter__(self) -> Self:
         super().__enter__()
         try:
-            self.nginx = self._stack.enter_context(Nginx([gateway.port for gateway in self.gateways]))
+            self.nginx = self._stack.enter_context(self._proxy())
         except BaseException:
             self._stack.close()
             raise
         return self
 
+    def _proxy(self) -> Nginx:
+        return Nginx([gateway.port for gateway in self.gateways])
+
     def ports(self) -> Sequence[int]:
         return [self.nginx.port]
+
+
+class VanishingWorld(ProxiedWorld):
+    """The same, and each gateway is a host of its own that can be gone."""
+
+    def _proxy(self) -> Nginx:
+        self.hosts = [self._stack.enter_context(Proxy(gateway.port)) for gateway in self.gateways]
+        return Nginx([host.port for host in self.hosts], read_timeout_seconds=READ_TIMEOUT_SECONDS)
 
 
 async def rolling_restart(world: ProxiedWorld) -> Row:
@@ -59,6 +75,30 @@ async def rolling_restart(world: ProxiedWorld) -> Row:
     assert statuses == {200}, f"statuses {sorted(statuses)}"
     remark = f"{len(reconnects)} reconnects, at most {most_in_a_second(reconnects)} in a second"
     return Row("rolling restart of three nodes behind nginx", verdict, heal_seconds, remark)
+
+
+async def vanished_host(world: VanishingWorld) -> Row:
+    """A node's host is gone under its subscribers: nothing is closed, and nobody answers. All of them go on
+    elsewhere while it is, and so does who comes back meanwhile.
+
+    AssertionError where it had nobody to lose, or a browser would have given up.
+    """
+    async with Run(world, each=3) as run:
+        run.away.leave()
+        streams = await asyncio.to_thread(lambda: world.vitals()[0].streams)
+        assert streams, "the node has no streams when its host vanishes"
+        host = world.hosts[0]
+        await asyncio.to_thread(host.vanish)
+        try:
+            heal_seconds = await run.healed()
+        finally:
+            await asyncio.to_thread(host.forward)
+            await asyncio.to_thread(host.reset)
+        await asyncio.to_thread(run.more_acked, 2)
+        statuses = set[int]().union(*(s.statuses for s in run.subscribers))
+        verdict = await run.finish(NOTHING)
+    assert statuses == {200}, f"statuses {sorted(statuses)}"
+    return Row("host of a node gone, behind nginx", verdict, heal_seconds)
 
 
 def most_in_a_second(moments: Iterable[float]) -> int:

@@ -16,7 +16,7 @@ from tests.chaos.crowd import all_come_back_at_once, come_and_go
 from tests.chaos.disk import NoDisk, full_disk, small_disk, world_on
 from tests.chaos.faults import TABLE
 from tests.chaos.judge import Worlds, judge
-from tests.chaos.rolling import ProxiedWorld, rolling_restart
+from tests.chaos.rolling import ProxiedWorld, VanishingWorld, rolling_restart, vanished_host
 from tests.chaos.world import Row
 from tests.support.nginx import find_nginx
 from tests.support.redis_server import BINARY_VARIABLE, find_binary
@@ -44,10 +44,12 @@ async def measure() -> list[Row]:
     except NoDisk as error:
         print(f"no row for a full disk: {error}", file=sys.stderr)
     if find_nginx() is None:
-        print("no row for a rolling restart: nginx is not installed", file=sys.stderr)
+        print("no rows for nodes behind a proxy: nginx is not installed", file=sys.stderr)
     else:
         with ProxiedWorld() as proxied:
             rows.append(_sound(await rolling_restart(proxied)))
+        with VanishingWorld() as vanishing:
+            rows.append(_sound(await vanished_host(vanishing)))
     return rows
 
 

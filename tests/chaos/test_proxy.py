@@ -124,6 +124,15 @@ def test_refuse_and_forward(proxy: Proxy, link: socket.socket) -> None:
     connect(proxy).close()
 
 
+def test_a_host_that_is_gone(proxy: Proxy, link: socket.socket) -> None:
+    proxy.vanish()
+    assert is_silent(link)
+    with pytest.raises(TimeoutError):
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=SILENT_SECONDS)
+    proxy.forward()
+    connect(proxy).close()
+
+
 def test_redirect_is_for_new_connections(proxy: Proxy, link: socket.socket, own_redis: RedisServer) -> None:
     own_redis.client().set("which", "the other")
     proxy.redirect(own_redis.port)

@@ -1,18 +1,34 @@
-"""Nodes are replaced one after the other behind a real proxy, and nobody but the reconnects tells of it."""
+"""Nodes are replaced or lost behind a real proxy, and nobody but the reconnects tells of it."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.chaos.rolling import ProxiedWorld, most_in_a_second, rolling_restart
+from tests.chaos.rolling import (
+    ProxiedWorld,
+    VanishingWorld,
+    most_in_a_second,
+    rolling_restart,
+    vanished_host,
+)
 from tests.support.nginx import find_nginx
 
+needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
 
-@pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+
+@needs_nginx
 async def test_a_rolling_restart_behind_nginx() -> None:
     with ProxiedWorld() as world:
         row = await rolling_restart(world)
     print(row.remark)
+    assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
+    assert row.verdict.delivered > row.verdict.published > 0
+
+
+@needs_nginx
+async def test_the_host_of_a_node_is_gone() -> None:
+    with VanishingWorld() as world:
+        row = await vanished_host(world)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
     assert row.verdict.delivered > row.verdict.published > 0
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
 START_SECONDS = 10.0
+READ_TIMEOUT_SECONDS = 60
+"""Of a stream, as shipped."""
 
 
 def find_nginx() -> str | None:
@@ -26,9 +28,15 @@ def find_nginx() -> str | None:
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-def rendered(backend_ports: Sequence[int], port: int, directory: Path, log: Path) -> str:
-    """The shipped file with other addresses and another directory, and nothing else changed; from the third
-    backend on, each has a line like that of the second.
+def rendered(
+    backend_ports: Sequence[int],
+    port: int,
+    directory: Path,
+    log: Path,
+    read_timeout_seconds: int = READ_TIMEOUT_SECONDS,
+) -> str:
+    """The shipped file with other addresses, another directory and perhaps another read timeout of streams,
+    and nothing else changed; from the third backend on, each has a line like that of the second.
 
     AssertionError if something that is to be replaced is not in the file exactly so.
     """
@@ -41,6 +49,7 @@ def rendered(backend_ports: Sequence[int], port: int, directory: Path, log: Path
         ("server gateway-1:8080 ", f"server 127.0.0.1:{first} ", 1),
         (" /tmp/", f" {directory}/", 6),
         ("/dev/stderr", str(log), 1),
+        (f"proxy_read_timeout {READ_TIMEOUT_SECONDS}s;", f"proxy_read_timeout {read_timeout_seconds}s;", 1),
         ("/dev/stdout", str(log), 1),
     ):
         if text.count(old) != times:
@@ -54,10 +63,13 @@ class Nginx:
 
     host = "127.0.0.1"
 
-    def __init__(self, backend_ports: Sequence[int]) -> None:
+    def __init__(
+        self, backend_ports: Sequence[int], *, read_timeout_seconds: int = READ_TIMEOUT_SECONDS
+    ) -> None:
         self.port = free_port()
         self.binary = find_nginx()
         self._backend_ports = backend_ports
+        self._read_timeout_seconds = read_timeout_seconds
         self._directory = tempfile.TemporaryDirectory(prefix="fanlight-nginx-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,8 +102,9 @@ class Nginx:
         if self.binary is None:
             raise AssertionError("nginx is not installed")
         configuration = Path(self._directory.name) / "nginx.conf"
+        directory = Path(self._directory.name)
         configuration.write_text(
-            rendered(self._backend_ports, self.port, Path(self._directory.name), self._log)
+            rendered(self._backend_ports, self.port, directory, self._log, self._read_timeout_seconds)
         )
         # Started by root, the workers would become nobody, who can't enter the directory.
         directives = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _WATCHER = """
@@ -35,7 +36,12 @@ for pid in alive:
         pass
 """
 
+_HOST = "127.0.0.1"
+_FIRST_PORT, _LAST_PORT, _BLOCK = 10_000, 32_000, 500
+
 _lock = threading.Lock()
+_claims: list[socket.socket] = []  # closed with the process
+_ports: Iterator[int] | None = None
 _watcher: subprocess.Popen[bytes] | None = None
 _watcher_input = -1
 
@@ -71,11 +77,41 @@ def reap(process: subprocess.Popen[bytes], *, seconds: float) -> int:
 
 
 def free_port() -> int:
-    """A TCP port that was free on the loopback interface a moment ago."""
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of this process's own on the loopback interface, where nothing listens.
+
+    From below the range out of which the system numbers outgoing connections: one of those may take a
+    port while the server that it was given to is down to be restarted.
+    """
+    global _ports
+    with _lock:
+        if _ports is None:
+            _ports = _claim()
+        for _ in range(_BLOCK):
+            port = next(_ports)
+            with contextlib.closing(socket.socket()) as probe:
+                if _takes(probe, port):
+                    return port
+    raise AssertionError("none of this process's ports is free")
+
+
+def _claim() -> Iterator[int]:
+    """A block of ports that no other test process has, again and again. Its first port is the claim: it
+    stays bound for as long as this process lives."""
+    for first in range(_FIRST_PORT, _LAST_PORT - _BLOCK, _BLOCK):
+        claim = socket.socket()
+        if _takes(claim, first):
+            _claims.append(claim)
+            return itertools.cycle(range(first + 1, first + _BLOCK))
+        claim.close()
+    raise AssertionError("all blocks of ports are taken by other test processes")
+
+
+def _takes(sock: socket.socket, port: int) -> bool:
+    try:
+        sock.bind((_HOST, port))
+    except OSError:
+        return False
+    return True
 
 
 def _tell(line: str) -> None:
