@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _ROOT = Path(__file__).resolve().parents[2]
-STALL_SECONDS = 5.0
 
 # What a fault excuses.
 
@@ -44,6 +43,8 @@ class Fault:
     allow: Callable[[Run], Allowance]
     durable: bool = False
     """It needs a server that keeps everything (appendonly, fsync always)."""
+    lengthy: bool = False
+    """It takes too long to be drawn for a random schedule."""
     spoils: bool = False
     """The world is not the same afterwards."""
     pace: float = 1.0
@@ -214,15 +215,26 @@ def redis_killed_without_persistence(run: Run) -> None:
     run.world.server.restart(crash=True)
 
 
-@fault()
-def redis_stopped(run: Run) -> None:
+def _stop_redis(run: Run, seconds: float) -> None:
     """SIGSTOP: connections stay, the kernel answers, the server does not."""
     run.world.server.pause()
     try:
         run.world.wait_lost()
-        run.hold(STALL_SECONDS)
+        run.hold(seconds)
     finally:
         run.world.server.resume()
+
+
+@fault()
+def redis_stopped(run: Run) -> None:
+    """For longer than a publisher's deadline."""
+    _stop_redis(run, 5)
+
+
+@fault(lengthy=True)
+def redis_stopped_for_30_s(run: Run) -> None:
+    """For longer than any deadline of a publisher or a gateway."""
+    _stop_redis(run, 30)
 
 
 @fault(KEPT)

@@ -48,9 +48,10 @@ async def run(seconds: float, seed: int, *, tell: bool = False) -> list[Row]:
     """Run rounds until `seconds` have passed. Raises `Broken`."""
     chance = random.Random(seed)
     # What spoils its world costs a new one: seldom, and by itself.
-    plain = [fault for fault in TABLE.values() if not fault.spoils and not fault.durable]
-    durable = [fault for fault in TABLE.values() if not fault.spoils and "gateway" not in fault.name]
-    spoiling = [fault for fault in TABLE.values() if fault.spoils]
+    drawn = [fault for fault in TABLE.values() if not fault.lengthy]
+    plain = [fault for fault in drawn if not fault.spoils and not fault.durable]
+    durable = [fault for fault in drawn if not fault.spoils and "gateway" not in fault.name]
+    spoiling = [fault for fault in drawn if fault.spoils]
     deadline = time.monotonic() + seconds
     worlds = Worlds()
     rows: list[Row] = []
