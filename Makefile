@@ -5,6 +5,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
+# Most tests wait for servers, so there are more of these than cores. JOBS=0 runs one after the other.
+JOBS   ?= 5
+SIDE_BY_SIDE = -n $(JOBS) --dist worksteal
 
 # What has been installed, and when: newer than pyproject.toml means nothing to do. The second holds
 # the first: the test tools come on top of the server's dependencies.
@@ -22,7 +25,7 @@ dev: $(RUN_STAMP) ## Run everything on this machine: server, gateway, demo page 
 	@exec $(BIN)/fanlight dev $(ARGS)
 
 test: lint types node-clients ## Run ruff, mypy and all tests, on Valkey and on an installed Redis
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(ARGS)
 	@$(MAKE) --no-print-directory redis7
 
 lint: $(TEST_STAMP) ## Check the style (ruff)
@@ -37,10 +40,10 @@ fmt: $(TEST_STAMP) ## Format, and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 unit: $(TEST_STAMP) ## Run the tests that need no server
-	$(BIN)/pytest tests/unit $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
 integration: $(TEST_STAMP) ## Run the tests against the default server
-	$(BIN)/pytest tests/integration tests/chaos $(ARGS)
+	$(BIN)/pytest $(SIDE_BY_SIDE) tests/integration tests/chaos $(ARGS)
 
 # What runs is drawn by SEED; without one, a new seed is taken and printed.
 chaos: $(TEST_STAMP) ## Break it at random, under load: make chaos SECONDS=600 SEED=1
@@ -57,7 +60,7 @@ peers: $(TEST_STAMP) ## Put sse-starlette and Nchan through the same faults (ARG
 redis7: $(TEST_STAMP) ## Run the integration tests again on the installed redis-server
 	@if server=$$(command -v redis-server); then \
 	    echo "== once more on $$("$$server" --version | cut -d ' ' -f 1-3)"; \
-	    FANLIGHT_TEST_REDIS="$$server" $(BIN)/pytest tests/integration tests/chaos $(ARGS); \
+	    FANLIGHT_TEST_REDIS="$$server" $(BIN)/pytest $(SIDE_BY_SIDE) tests/integration tests/chaos $(ARGS); \
 	else \
 	    echo "== no redis-server on PATH: the tests ran on the bundled Valkey only"; \
 	fi

@@ -63,7 +63,7 @@ circular.append(circular)
         {"half": "\ude00"},
         float("nan"),
         [float("inf")],
-        object(),
+        object,
         {1, 2},
         {"bytes": b"x"},
         {(1, 2): 3},
