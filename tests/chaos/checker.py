@@ -255,6 +255,9 @@ class _Stream:
             self._broken("a gap is of its channel alone", data)
         if gap.channel is not None and gap.channel not in self._followed.channels:
             self._broken("a gap is of a channel that is followed", data)
+        # First its own id: what that stands for was told before. A gap speaks of what comes after it.
+        if id_:
+            self._claim(id_, "a gap")
         self._gaps.append(gap)
         self._recent.append(gap)
         if gap.reason in _EXACT and gap.start is not None and gap.end is not None:
@@ -263,8 +266,6 @@ class _Stream:
                 for place in self._known.between(channel, gap.start, gap.end):
                     if not self._known.is_lost(channel, place):
                         self._broken("a gap is exact", f"{place} is still there: {data}")
-        if id_:
-            self._claim(id_, "a gap")
 
     def _open(self, id_: str) -> None:
         if self._accounted is None:

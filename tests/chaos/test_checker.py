@@ -26,7 +26,7 @@ from tests.chaos.history import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OLD, NEW = "aaaaaa", "bbbbbb"
+OLD, BETWEEN, NEW = "aaaaaa", "cccccc", "bbbbbb"
 
 
 def data(channel: str, number: int) -> str:
@@ -283,6 +283,19 @@ def test_a_break_must_be_told_to_everyone() -> None:
     [violation] = check(history, allowance).violations
     assert (violation.rule, violation.who) == ("a break is told to everyone", "late")
     assert not check(history, replace(allowance, told_only=frozenset({"both"}))).violations
+
+
+def test_two_breaks_with_nothing_between_them_are_each_told() -> None:
+    history, allowance = crossed()
+    records = _records(history)
+    records[4:5] = [
+        gap("epoch", 2, 3, channel=None, epoch=OLD, to_epoch=BETWEEN),
+        gap("epoch", 3, 3, channel=None, epoch=BETWEEN),
+    ]
+    allowance = replace(allowance, gaps=frozenset({"epoch"}), told=frozenset({"epoch"}))
+    assert not check(history, allowance).violations
+    del records[4]  # the one that is left holds an id of an epoch that nobody has told of
+    assert "a break is told" in {violation.rule for violation in check(history, allowance).violations}
 
 
 def trimmed(start: int, end: int) -> tuple[History, Allowance]:
