@@ -7,23 +7,23 @@ its clients resume elsewhere without a hole.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from gateway.app import Gateway
+from gateway.http.listening import address, bind, listen
 from gateway.logs import get_logger
-from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
-    from gateway.settings import Settings
+    import socket
+    from pathlib import Path
 
-_LINE_BYTES: Final = 8190
-_CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
-"""Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
+    from gateway.settings import Settings
 
 ExtraRoutes = Callable[[web.Application], None]
 Background = Callable[[], Awaitable[None]]
@@ -36,22 +36,40 @@ def serve(
     background: Sequence[Background] = (),
     on_ready: Callable[[], None] | None = None,
 ) -> int:
-    """Run a node until SIGTERM or SIGINT; return the exit status.
+    """Run a node of one process until SIGTERM or SIGINT; return the exit status.
 
     `on_ready` is called once the ports are open and Redis has answered. `background` runs beside it.
     """
-    log = get_logger("lifecycle")
     try:
-        public = _bind(settings.host, settings.port, settings.send_buffer_bytes)
-        admin = _bind(settings.admin_host, settings.admin_port)
+        public = bind(settings.host, settings.port, send_buffer_bytes=settings.send_buffer_bytes)
+        admin = bind(settings.admin_host, settings.admin_port)
     except OSError as error:
-        log.error("cannot_listen", error=str(error))
+        get_logger("lifecycle").error("cannot_listen", error=str(error))
         return 1
+    return run(lambda: _serve(settings, public, admin, extra_routes, background, on_ready))
+
+
+def serve_worker(settings: Settings, admin: Path, leash: int) -> int:
+    """Run one process of a node; return the exit status.
+
+    It shares the public port, and has its admin port on a Unix socket at `admin`. The end of the file
+    descriptor `leash` is a signal to stop, too.
+    """
+    try:
+        public = bind(settings.host, settings.port, send_buffer_bytes=settings.send_buffer_bytes, shared=True)
+    except OSError as error:
+        get_logger("lifecycle").error("cannot_listen", error=str(error))
+        return 1
+    return run(lambda: _serve(settings, public, admin, leash=leash))
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run a coroutine to its end, in the fastest loop that is there; return the exit status."""
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, public, admin, extra_routes, background, on_ready))
+            runner.run(main())
     except Exception:
-        log.exception("failed")
+        get_logger("lifecycle").exception("failed")
         return 1
     return 0
 
@@ -67,12 +85,16 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(
     settings: Settings,
     public_socket: socket.socket,
-    admin_socket: socket.socket,
-    extra_routes: ExtraRoutes | None,
-    background: Sequence[Background],
-    on_ready: Callable[[], None] | None,
+    admin_at: socket.socket | Path,
+    extra_routes: ExtraRoutes | None = None,
+    background: Sequence[Background] = (),
+    on_ready: Callable[[], None] | None = None,
+    *,
+    leash: int | None = None,
 ) -> None:
-    stop = _on_signal()
+    stop = stop_signal()
+    if leash is not None:
+        _stop_at_end_of(leash, stop)
     log = get_logger("lifecycle")
     async with asyncio.TaskGroup() as tasks:
         running: list[asyncio.Task[Any]] = []
@@ -82,9 +104,10 @@ async def _serve(
 
         gateway = Gateway(settings, spawn)
         # Until Redis answers, streams are shed.
-        public = await _listen(gateway.public_app(extra_routes), public_socket, settings)
-        admin = await _listen(gateway.admin_app(), admin_socket, settings)
-        log.info("listening", public=_address(public_socket), admin=_address(admin_socket))
+        public = await listen(gateway.public_app(extra_routes), public_socket, settings)
+        admin = await listen(gateway.admin_app(), admin_at, settings)
+        admin_text = str(admin_at) if isinstance(admin_at, PurePath) else address(admin_at)
+        log.info("listening", public=address(public_socket), admin=admin_text)
         running.append(spawn(gateway.link.run(), "link"))
         running.append(spawn(gateway.probe.run(), "probe"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
@@ -136,7 +159,8 @@ async def _announce(gateway: Gateway, on_ready: Callable[[], None] | None) -> No
         on_ready()
 
 
-def _on_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
+    """Set by each SIGTERM and SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -144,38 +168,12 @@ def _on_signal() -> asyncio.Event:
     return stop
 
 
-async def _listen(app: web.Application, sock: socket.socket, settings: Settings) -> web.AppRunner:
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        # A client that leaves while its stream is being prepared costs nothing more.
-        handler_cancellation=True,
-        # Also the deadline of the first request's headers: aiohttp's own is an hour.
-        keepalive_timeout=settings.header_seconds,
-        shutdown_timeout=settings.drain_seconds,
-        max_line_size=_LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES,
-    )
-    await runner.setup()
-    await web.SockSite(runner, sock, backlog=4096).start()
-    return runner
+def _stop_at_end_of(leash: int, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
 
+    def readable() -> None:
+        if not os.read(leash, 4096):
+            loop.remove_reader(leash)
+            stop.set()
 
-def _bind(host: str, port: int, send_buffer_bytes: int | None = None) -> socket.socket:
-    """A socket on its address. OSError where that is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if send_buffer_bytes is not None:
-            # Inherited by accepted sockets: what a client that doesn't read can hold in the kernel.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer_bytes)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise OSError(f"can't listen on {host}, port {port}: {error.strerror}") from None
-    return sock
-
-
-def _address(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    loop.add_reader(leash, readable)

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
         "Redis", 5.0, "The longest pause between two attempts to reach Redis.", ge=0.01, le=300
     )
 
+    workers: int = _setting(
+        "HTTP",
+        1,
+        "Processes that share the public port; each has its own link to Redis. About one for each core.",
+        ge=1,
+        le=256,
+    )
     host: str = _setting("HTTP", "0.0.0.0", "The address of the public port.")
     port: int = _setting("HTTP", 8080, "The public port; 0 takes a free one.", ge=0, le=65_535)
     admin_host: str = _setting("HTTP", "127.0.0.1", "The address of the admin port (health, metrics).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
     class StartGateway(Protocol):
         def __call__(self, **settings: Any) -> GatewayProcess: ...
+
+
+# A shell starts what it runs in the background with SIGINT ignored, which all children inherit: without
+# this, those that tests interrupt would not hear of it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

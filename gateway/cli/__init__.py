@@ -72,6 +72,10 @@ def _serve(options: argparse.Namespace) -> int:
     except SettingsError as error:
         return refuse_settings(error.faults)
     logs.configure(settings.log_format, settings.log_level)
+    if settings.workers > 1:
+        from gateway import workers
+
+        return workers.serve(settings)
     from gateway import lifecycle
 
     return lifecycle.serve(settings)
@@ -86,6 +90,8 @@ def _dev(options: argparse.Namespace) -> int:
         settings = load(_flags(options), config=options.config, defaults=DEV_DEFAULTS)
     except SettingsError as error:
         return refuse_settings(error.faults)
+    if settings.workers > 1:
+        return refuse_settings(["workers: fanlight dev runs one process; fanlight serve runs more"])
     logs.configure(settings.log_format, settings.log_level)
     from gateway import dev
 

@@ -19,7 +19,7 @@ LAYERS: Final = (
     ("http",),
     ("app",),
     ("lifecycle",),
-    ("dev",),
+    ("dev", "workers"),
     ("cli",),
 )
 """Of the package `gateway`, from the bottom up. Those of one layer don't import each other."""

@@ -1,0 +1,112 @@
+"""The admin port of a node of several processes: what all of its workers say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, UnixConnector, web
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from gateway.metrics import CONTENT_TYPE, counter, gauge
+from gateway.workers.exposition import labelled
+
+_ANSWER_SECONDS: Final = 2.0
+"""How long a worker may take; what is asked of all is answered without those that don't."""
+
+
+class Place(Protocol):
+    """A worker, as the supervisor knows it."""
+
+    number: int
+    admin: Path
+    replaced: int
+
+    @property
+    def running(self) -> bool: ...
+
+
+class NodeAdmin:
+    """`/livez`, `/readyz` and `/metrics` for all workers together."""
+
+    def __init__(self, workers: Sequence[Place]) -> None:
+        self._workers = workers
+        self._sessions: dict[int, ClientSession] = {}
+        self.draining = False
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.cleanup_ctx.append(self._connected)
+        app.router.add_get("/livez", self.livez)
+        app.router.add_get("/readyz", self.readyz)
+        app.router.add_get("/metrics", self.metrics)
+        return app
+
+    async def _connected(self, _: web.Application) -> AsyncIterator[None]:
+        timeout = ClientTimeout(total=_ANSWER_SECONDS)
+        for worker in self._workers:
+            connector = UnixConnector(path=str(worker.admin), force_close=True)
+            self._sessions[worker.number] = ClientSession(connector=connector, timeout=timeout)
+        yield
+        for session in self._sessions.values():
+            await session.close()
+
+    async def livez(self, _: web.Request) -> web.Response:
+        """The supervisor runs. A worker that has ended is replaced: a restart of the node would not help."""
+        return web.json_response({"status": "ok"})
+
+    async def readyz(self, _: web.Request) -> web.Response:
+        """Ready while any worker is, and the node does not drain. A worker that is not ready turns clients
+        away with a stream that ends at once, so that they come back."""
+        answers = await asyncio.gather(*map(self._readiness, self._workers))
+        ready = not self.draining and any(status == 200 for status, _ in answers)
+        body = {
+            "status": "ok" if ready else "unready",
+            "accepting": not self.draining,
+            "workers": [
+                {"worker": w.number, **said} for w, (_, said) in zip(self._workers, answers, strict=True)
+            ],
+        }
+        return web.json_response(body, status=200 if ready else 503)
+
+    async def _readiness(self, worker: Place) -> tuple[int, dict[str, Any]]:
+        try:
+            async with self._sessions[worker.number].get("http://worker/readyz") as answer:
+                said: dict[str, Any] = await answer.json()
+                return answer.status, said
+        except (ClientError, TimeoutError):
+            return 503, {"status": "no answer"}
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        texts = await asyncio.gather(*map(self._exposition, self._workers))
+        answered = {w.number: text for w, text in zip(self._workers, texts, strict=True) if text is not None}
+        registry = CollectorRegistry()
+        registry.register(_Families([*self._own(answered), *labelled(answered)]))
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE})
+
+    async def _exposition(self, worker: Place) -> str | None:
+        try:
+            async with self._sessions[worker.number].get("http://worker/metrics") as answer:
+                return await answer.text()
+        except (ClientError, TimeoutError):
+            return None
+
+    def _own(self, answered: dict[int, str]) -> Iterable[Metric]:
+        yield gauge("workers", "Processes that this node should have.", len(self._workers))
+        yield gauge("workers_running", "Processes that it has.", sum(w.running for w in self._workers))
+        yield gauge("workers_answering", "Processes whose metrics are in this answer.", len(answered))
+        replaced = sum(worker.replaced for worker in self._workers)
+        yield counter("workers_replaced", "Processes that ended without being told to.", replaced)
+
+
+class _Families(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
