@@ -398,6 +398,7 @@ def publisher_killed_between_write_and_answer(run: Run) -> None:
             run.extra,
             str(path),
             "4",
+            str(run.own_numbers()),
         ]
 
         def start() -> subprocess.Popen[bytes]:

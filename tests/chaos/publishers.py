@@ -1,8 +1,8 @@
 """Publishers that write numbered events and note what was acknowledged: in threads, and as a process.
 
-As a process (`python -m tests.chaos.publishers URL PREFIX CHANNEL JOURNAL DEADLINE`) it can be killed
-between write and answer. It keeps a journal, and what was begun without an answer it publishes again
-with the same idempotency key when it is started anew.
+As a process (`python -m tests.chaos.publishers URL PREFIX CHANNEL JOURNAL DEADLINE BEGIN_AT`) it can be
+killed between write and answer. It keeps a journal, and what was begun without an answer it publishes
+again with the same idempotency key when it is started anew.
 """
 
 from __future__ import annotations
@@ -236,10 +236,11 @@ class Journal:
         ]
 
 
-def _main(url: str, prefix: str, channel: str, path: str, deadline_seconds: str) -> None:
+def _main(url: str, prefix: str, channel: str, path: str, deadline_seconds: str, begin_at: str) -> None:
     done = Journal(Path(path)).lines()
-    last_begun = max((int(line[1]) for line in done if line[0] == "begin"), default=0)
-    last_acked = max((int(line[1]) for line in done if line[0] == "ack"), default=0)
+    before = int(begin_at) - 1
+    last_begun = max((int(line[1]) for line in done if line[0] == "begin"), default=before)
+    last_acked = max((int(line[1]) for line in done if line[0] == "ack"), default=before)
     journal = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     with Publisher(url, prefix=prefix, deadline_seconds=float(deadline_seconds)) as publisher:
         for number in itertools.count(last_acked + 1):

@@ -199,15 +199,22 @@ class Run:
         ]
         for writer in self.writers:
             writer.pace = pace
+        self._ranges = 0
         self.written_elsewhere: list[Written] = []
         """By others than the writers."""
 
     def _writer(self, channels: Sequence[str], habits: Habits, *, begin_at: int = 1) -> Writer:
         return Writer(self.world.publishing.url, PREFIX, channels, habits, begin_at=begin_at)
 
+    def own_numbers(self) -> int:
+        """Where the numbers of a further publisher begin. An event's number is its idempotency key, so two
+        publishers on one channel must not share any."""
+        self._ranges += 1
+        return self._ranges * 1_000_000 + 1
+
     def add_writer(self, channels: Sequence[str], habits: Habits) -> Writer:
         """Another one, begun now, ended with the run."""
-        writer = self._writer(channels, habits)
+        writer = self._writer(channels, habits, begin_at=self.own_numbers())
         self.writers.append(writer)
         return writer.start()
 
