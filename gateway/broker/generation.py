@@ -40,6 +40,7 @@ class Ingest(Protocol):
         position: Position,
         tail: EventId | None,
         *,
+        now_ms: int,
         ended: bool = False,
         doubtful: bool = False,
     ) -> None: ...
@@ -163,12 +164,22 @@ class Generation:
                 self._read_floors(work)
 
     def _read_floors(self, work: Work) -> None:
-        """Tails first, then the position: what comes between them is in the chain of messages."""
+        """Tails first, then the position: what comes between them is in the chain of messages.
+
+        Redis' clock goes with them, since what a missing tail proves depends on when it was missing. The
+        position is no clock: it stands still for as long as nobody publishes.
+        """
         tails: list[bytes | None] = []
+        now_ms = 0
 
         def tails_read(reply: Reply) -> None:
             if self._checked(reply):
                 tails.extend(reply)
+
+        def time_read(reply: Reply) -> None:
+            nonlocal now_ms
+            if self._checked(reply):
+                now_ms = int(reply[0]) * 1000 + int(reply[1]) // 1000
 
         def position_read(position: Position, epoch: str) -> None:
             self._ingest.position(position, epoch, 0)
@@ -177,23 +188,25 @@ class Generation:
             given = set(self._interest.floors_read(work))
             for channel, tail in zip(work.floors, tails, strict=True):
                 if channel in given:
-                    self._give_floor(channel, position, tail)
+                    self._give_floor(channel, position, tail, now_ms)
 
         names = map(self._partition.tail, work.floors)
-        self.connection.send((("MGET", *names), tails_read), self._position_command(position_read))
+        self.connection.send(
+            (("MGET", *names), tails_read), (("TIME",), time_read), self._position_command(position_read)
+        )
 
-    def _give_floor(self, channel: Channel, position: Position, tail: bytes | None) -> None:
+    def _give_floor(self, channel: Channel, position: Position, tail: bytes | None, now_ms: int) -> None:
         """One channel's tail that can't be read must not cost the others their link."""
         if tail is None:
-            self._ingest.floor(channel, position, None)
+            self._ingest.floor(channel, position, None, now_ms=now_ms)
             return
         id_, _, flag = tail.partition(b" ")
         try:
             last = EventId.parse(id_.decode("ascii"))
         except ValueError:
-            self._ingest.floor(channel, position, None, doubtful=True)
+            self._ingest.floor(channel, position, None, now_ms=now_ms, doubtful=True)
         else:
-            self._ingest.floor(channel, position, last, ended=flag == b"end")
+            self._ingest.floor(channel, position, last, now_ms=now_ms, ended=flag == b"end")
 
     def _position_command(
         self, then: Callable[[Position, str], None]

@@ -167,13 +167,14 @@ class Hub:
         position: Position,
         tail: EventId | None,
         *,
+        now_ms: int,
         ended: bool = False,
         doubtful: bool = False,
     ) -> None:
         """The channel is confirmed, and everything up to `position` has passed.
 
-        `tail` is what its tail key held: the id of its last event, and whether that was its end. It is
-        `doubtful` if it held what is not ours.
+        `tail` is what its tail key held, when Redis' clock stood at `now_ms`: the id of its last event, and
+        whether that was its end. It is `doubtful` if it held what is not ours.
         """
         channel = self.node.channels.get(name)
         if channel is None or channel.tail is not None:
@@ -186,7 +187,10 @@ class Hub:
                 channel.end = tail
         elif channel.last == ORIGIN:
             unknown = doubtful or self.node.evicting
-            doubt = position if unknown else Position(max(0, position.ms - TAIL_MS), 0)
+            # An event whose tail has expired is older than a tail's life. Where nobody publishes, that may
+            # be all of the partition's, and the position that of the very last.
+            expired = Position(max(0, now_ms - TAIL_MS + 1), 0)
+            doubt = position if unknown else min(position, expired)
         channel.tail = HotTail(position, channel.last, doubt)
         for subscription in channel.subscriptions:
             subscription.missing -= 1

@@ -250,6 +250,27 @@ def own_publisher(own_redis: RedisServer) -> Iterator[Publisher]:
         yield publisher
 
 
+async def test_where_nobody_has_published_for_longer_than_a_tail_lives(
+    own_redis: RedisServer, start_gateway: StartGateway, own_publisher: Publisher, connect: Connect
+) -> None:
+    """The partition's last event was of this channel, 30 hours ago: its stream has expired, and its tail."""
+    epoch = own_publisher.publish("a", "last").id.rpartition("-")[2]
+    client, keys = own_redis.client(), Partition(PREFIX)
+    seconds, _ = client.time()
+    ms = (seconds - 30 * 3600) * 1000
+    client.delete(keys.stream(Channel("a")), keys.tail(Channel("a")))
+    client.hset(keys.meta, mapping={"position": f"{ms}-1", "wall": ms, "checked": ms})
+    gateway = start_gateway(redis_url=own_redis.url, prefix=PREFIX, **QUICK)
+    before, last = f"{ms}-0-{epoch}", f"{ms}-1-{epoch}"
+    connection = await connect(events_url(gateway, "a"), live=False, last_event_id=before)
+    assert await until_open(connection) == []
+    assert told(connection) == {"channel": "a", "reason": "unknown", "from": before, "to": last}
+    # Who has seen the last one has missed nothing.
+    connection = await connect(events_url(gateway, "a"), live=False, last_event_id=last)
+    assert await until_open(connection) == []
+    assert not gaps(connection.events)
+
+
 async def test_a_wipe_while_live(
     own_redis: RedisServer, own_gateway: GatewayProcess, own_publisher: Publisher, connect: Connect
 ) -> None:

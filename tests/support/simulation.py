@@ -293,7 +293,7 @@ class SimLink:
             for channel, tail in zip(channels, tails, strict=True):
                 if channel in given:
                     id_, ended = tail if tail is not None else (None, False)
-                    self.hub.floor(channel, position, id_, ended=ended)
+                    self.hub.floor(channel, position, id_, now_ms=position.ms, ended=ended)
 
         # Tails, then the position: others' commands may come between the two.
         self._commands.appendleft(lambda: self._position(then))
