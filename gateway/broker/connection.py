@@ -58,8 +58,9 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self.answers = 0
         """Replies that have come."""
-        self.behind = False
-        """What was read last was much: more waits in the socket, perhaps an answer among it."""
+        self.large_reads = 0
+        """Reads that brought much: after each, more may wait in the socket, perhaps an answer among it.
+        They are counted, since what the last read was says nothing once it is long ago."""
 
     # asyncio.Protocol
 
@@ -75,7 +76,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self.behind = len(data) >= _MUCH_BYTES
+        self.large_reads += len(data) >= _MUCH_BYTES
         reader, listener = self._reader, self._listener
         try:
             reader.feed(data)

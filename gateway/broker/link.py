@@ -172,11 +172,11 @@ class Link:
             if loop.time() >= count_at:
                 count_at += _COUNT_SECONDS
                 generation.count_subscriptions()
-            answers = generation.connection.answers
+            connection = generation.connection
+            heard = connection.answers, connection.large_reads
             await asyncio.wait({generation.lost}, timeout=self._interval_seconds)
             self.state.round_trip_seconds = generation.round_trip_seconds
-            connection = generation.connection
-            silent = silent + 1 if connection.answers == answers and not connection.behind else 0
+            silent = silent + 1 if (connection.answers, connection.large_reads) == heard else 0
             if silent == most_silent:
                 generation.end(TimeoutError("Redis did not answer a position read"))
 

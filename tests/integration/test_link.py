@@ -101,6 +101,21 @@ async def test_a_node_that_is_late_keeps_its_link(redis_server: RedisServer, pre
         assert node.link.state.generation == 1
 
 
+async def test_a_link_that_falls_silent_after_much_is_given_up(own_redis: RedisServer, prefix: str) -> None:
+    """The last read was large: the node may have been late then, but not for ever."""
+    node = Node(own_redis.url, prefix, position_read_seconds=0.05, deadline_seconds=0.5)
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        # Without a turn of the loop between: all of it is in the socket when the server stops.
+        with own_redis.client() as redis:
+            redis.publish(Partition(prefix).live(Channel("a")), b"x" * 200_000)
+        own_redis.pause()
+        await aeventually(lambda: not node.link.state.connected, seconds=5)
+        assert "did not answer a position read" in node.link.state.last_error
+
+
 async def test_nothing_is_left_of_channels_that_came_and_went(redis_server: RedisServer, prefix: str) -> None:
     node = Node(redis_server.url, prefix)
     async with running(node):
