@@ -92,6 +92,11 @@ class Link:
         if self._generation is not None:
             self._generation.end(Refused(reason))
 
+    @property
+    def large_reads(self) -> int:
+        """Of this generation: after each, more may wait in the socket. See `Connection`."""
+        return self._generation.connection.large_reads if self._generation is not None else 0
+
     def wake(self) -> None:
         if not self._waking:
             self._waking = True

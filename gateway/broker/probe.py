@@ -5,8 +5,8 @@ which events are published (a demoted primary answers too), nor that what is pub
 and then the node publishes to a channel of its own, over a connection whose address is resolved anew, and
 listens for it on the link. It is a bare PUBLISH that writes no key: a full Redis is no false alarm.
 
-Silence means that the link is given up, provided that this process was not the one that was late, and that
-the PUBLISH itself succeeded on a link that is still the same.
+Silence means that the link is given up, provided that this process was not the one that was late (its
+socket has been read dry), and that the PUBLISH itself succeeded on a link that is still the same.
 """
 
 from __future__ import annotations
@@ -80,12 +80,15 @@ class Probe:
 
     async def _silent(self, heard: asyncio.Future[None]) -> bool:
         """Whether nothing was heard within the deadline, in short waits: a loop that was stopped for
-        longer than the deadline gets the time to read what has arrived meanwhile."""
-        parts = 10
-        for _ in range(parts):
+        longer than the deadline gets the time to read what has arrived meanwhile. A wait in which much was
+        read does not count: the probe may stand behind it."""
+        parts, silent = 10, 0
+        while silent < parts:
+            large_reads = self._link.large_reads
             done, _ = await asyncio.wait({heard}, timeout=self._deadline_seconds / parts)
             if done:
                 return False
+            silent = silent + 1 if self._link.large_reads == large_reads else 0
         return True
 
     async def _publish(self, token: bytes) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.broker.link import Link
+from gateway.broker.probe import Probe
 from gateway.hub.hub import Hub
 from gateway.protocol.interest import Interest
 from publisher import Event, Publisher
@@ -99,6 +100,35 @@ async def test_a_node_that_is_late_keeps_its_link(redis_server: RedisServer, pre
             await asyncio.to_thread(publisher.publish_many, events)
         await aeventually(lambda: heard >= len(events) or node.link.state.generation > 1, seconds=60)
         assert node.link.state.generation == 1
+
+
+async def test_a_probe_of_a_node_that_is_late_costs_no_link(redis_server: RedisServer, prefix: str) -> None:
+    """What it published stands behind six seconds of work, too."""
+    node = Node(redis_server.url, prefix)
+    probe = Probe(redis_server.url, node.link, interval_seconds=0.05, deadline_seconds=2)
+    node.link.on_probe = probe.heard
+    heard = 0
+
+    def message(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+        time.sleep(0.001)  # work
+
+    node.hub.message = message  # type: ignore[method-assign, assignment]
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        events = [Event(channel="a", data="x" * 4000) for _ in range(6000)]
+        with Publisher(redis_server.url, prefix=prefix) as publisher:
+            publisher.publish_many(events)  # without a turn of the loop between: all of it waits
+        probing = asyncio.create_task(probe.run())
+        await aeventually(lambda: heard >= len(events) or node.link.state.generation > 1, seconds=60)
+        await aeventually(lambda: probe.heard_total > 0 or node.link.state.generation > 1)
+        assert (node.link.state.generation, probe.silent_total) == (1, 0)
+        probing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await probing
 
 
 async def test_a_link_that_falls_silent_after_much_is_given_up(own_redis: RedisServer, prefix: str) -> None:
