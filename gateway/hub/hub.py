@@ -88,6 +88,8 @@ class Hub:
     def start(self, subscription: Subscription) -> None:
         """Headers are out: replay, then live."""
         subscription.started = True
+        if subscription.last:
+            subscription.since = self.node.id
         self.replay.advance(subscription)
 
     def filled(self, subscription: Subscription) -> None:

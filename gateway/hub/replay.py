@@ -161,6 +161,7 @@ class Replay:
 
         def resolve(starts: Sequence[Position]) -> None:
             begin.update(zip(unknown, starts, strict=True))
+            self._not_above_since(subscription, begin)
             for channel in channels:
                 if channel.end is not None:
                     begin[channel.name] = min(begin[channel.name], channel.end.position.before())
@@ -182,6 +183,19 @@ class Replay:
 
         self._log.newest(unknown, self._node.position, subscription.last, done)
         return False
+
+    def _not_above_since(self, subscription: Subscription, begin: dict[Channel, Position]) -> None:
+        """The newest events were found some time after the headers were out: behind other reads, or on
+        another link. They are no substitute for what was published in between."""
+        assert subscription.since is not None
+        path = self._node.history.path(subscription.since)
+        if path is None:
+            self._counts.gap(GapReason.EPOCH.value)
+            subscription.write_gap(GapReason.EPOCH, self._node.id)
+            return
+        subscription.crossing = deque(path.crossing)
+        for name, start in begin.items():
+            begin[name] = min(start, path.start)
 
     def _is_ahead(self, subscription: Subscription) -> bool:
         """A client that comes from a faster node waits for this one; one from the future is told."""

@@ -54,6 +54,7 @@ class Subscription:
         "resumed",
         "scheduled",
         "shown",
+        "since",
         "sink",
         "started",
         "starts",
@@ -87,6 +88,8 @@ class Subscription:
         """How many of its channels have no floor."""
         self.started = False
         """Headers are out: it may be written to."""
+        self.since: EventId | None = None
+        """With `last`: the node's position at that moment. What is published after it must be delivered."""
         self.resolved = False
         """The cursor has found its place in the current history."""
         self.reading = False

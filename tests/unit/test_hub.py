@@ -177,3 +177,51 @@ def test_events_from_before_all_that_redis_remembers_are_replayed(redis: SimRedi
     stream.receive(1_000_000)
     assert browser.seen == [redis.facts[0].id]
     assert stream.subscription.phase is Phase.LIVE
+
+
+@pytest.mark.parametrize("promoted", [False, True])
+def test_what_comes_after_the_head_is_not_lost_with_the_search_for_the_newest(
+    redis: SimRedis, node: SimNode, promoted: bool
+) -> None:
+    """The link is lost while a fresh client waits for its newest event: what is newer by then is no
+    substitute for what was published after its headers."""
+    for _ in range(3):
+        redis.publish(A)
+    node.link.cut()  # nothing of it is in memory
+    node.link.connect()
+    browser = Browser([A], last=1)
+    stream = started(node, browser)
+    head = len(redis.facts)
+    node.link.cut()
+    if promoted:
+        redis.publish(B)
+        redis.promote()
+    for _ in range(5):
+        redis.publish(A)
+    node.link.connect()
+    settle(node)
+    stream.receive(1_000_000)
+    published = [fact.id for fact in redis.facts[head:] if fact.channel == A]
+    assert browser.seen[-len(published) :] == published
+    assert stream.subscription.phase is Phase.LIVE
+    assert {gap.reason for gap in browser.gaps} == ({"failover"} if promoted else set())
+
+
+def test_what_comes_after_the_head_is_not_lost_while_others_read(redis: SimRedis) -> None:
+    """All turns are taken; the newest event of now is not the newest of then."""
+    node = SimNode(redis, random.Random(1), Limits(max_replays=1))
+    for _ in range(3):
+        redis.publish(A)
+    node.link.cut()  # nothing of it is in memory
+    node.link.connect()
+    first, second = Browser([A], last=5), Browser([A], last=1)
+    streams = [started(node, browser) for browser in (first, second)]
+    head = len(redis.facts)
+    for _ in range(5):
+        redis.publish(A)
+    settle(node)
+    for stream in streams:
+        stream.receive(1_000_000)
+    published = [fact.id for fact in redis.facts[head:]]
+    assert second.seen[-len(published) :] == published
+    assert not second.gaps
