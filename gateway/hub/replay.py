@@ -139,6 +139,8 @@ class Replay:
         """The cursor is of no use: say so, and begin as without one."""
         self._counts.gap(reason.value)
         subscription.write_gap(reason, self._node.id)
+        # It may have to wait for a turn to read, and is not told again when that has come.
+        subscription.cursor, subscription.malformed, subscription.resolved = None, False, False
         return self._begin(subscription, channels)
 
     def _begin(self, subscription: Subscription, channels: list[ChannelState]) -> bool:

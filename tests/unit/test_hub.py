@@ -225,3 +225,24 @@ def test_what_comes_after_the_head_is_not_lost_while_others_read(redis: SimRedis
     published = [fact.id for fact in redis.facts[head:]]
     assert second.seen[-len(published) :] == published
     assert not second.gaps
+
+
+@pytest.mark.parametrize("cursor", ["no id", "5-0-ffffff", "999999999-0-000000"])
+def test_a_cursor_of_no_use_is_told_once_however_long_it_waits_to_read(redis: SimRedis, cursor: str) -> None:
+    node = SimNode(redis, random.Random(1), Limits(max_replays=1))
+    for _ in range(3):
+        redis.publish(A)
+    node.link.cut()  # nothing of it is in memory
+    node.link.connect()
+    first, second = Browser([A], last=5), Browser([A], last=1)
+    second.last_id = cursor
+    started(node, first)
+    stream = started(node, second)
+    for _ in range(5):
+        node.link.execute()
+        node.link.ingest(100)
+        node.hub.work()
+    settle(node)
+    stream.receive(1_000_000)
+    assert len(second.gaps) == 1
+    assert second.seen == [redis.facts[-1].id]
