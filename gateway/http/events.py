@@ -94,6 +94,8 @@ class Events:
                 while not self._hub.is_ready(subscription):
                     await stream.wait_ready()
             # From here to the end without an await: nothing may come between floors and start.
+            if not self._streams.accepting:
+                return self._shed(request, cors)  # a drain has begun, and ends those that were open then
             if self._hub.is_finished(subscription):
                 return web.Response(status=204, headers={"Cache-Control": "no-store", **cors})
             started = stream.take_over(request, self._head(chunked, cors))

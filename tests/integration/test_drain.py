@@ -13,7 +13,7 @@ import pytest
 
 from publisher import Event, Publisher
 from tests.support.sse import SseClient, SseConnection
-from tests.support.streams import assert_clean, events_url, gaps
+from tests.support.streams import assert_clean, events_url, gaps, metrics
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
@@ -163,3 +163,22 @@ async def test_without_streams_it_ends_at_once(start_gateway: StartGateway) -> N
     started = time.monotonic()
     assert await stopped(gateway) == 0
     assert time.monotonic() - started < 5
+
+
+async def test_a_stream_that_waits_for_its_channels_when_the_drain_begins_is_sent_away(
+    own_redis: RedisServer, start_gateway: StartGateway
+) -> None:
+    gateway = start_gateway(redis_url=own_redis.url, drain_wait_seconds=0, drain_seconds=5)
+    async with await SseConnection.open(events_url(gateway, "held")) as held:
+        await held.next_event()
+        own_redis.pause()
+        opening = asyncio.create_task(SseConnection.open(events_url(gateway, "new")))
+        await aeventually(lambda: metrics(gateway)["fanlight_subscriptions_unconfirmed"] == 1)
+        stopping = asyncio.create_task(stopped(gateway))
+        await held.until(lambda: held.ended)
+        own_redis.resume()
+        async with await opening as late:
+            await late.until_end()
+            assert (late.status, late.cut, late.events) == (200, False, [])
+            assert late.parser.retry_ms is not None
+        assert await stopping == 0
