@@ -94,7 +94,7 @@ def output_buffer_limit_hit(run: Run) -> None:
     admin.config_set("client-output-buffer-limit", "pubsub 1kb 0 0")
     try:
         run.add_writer([run.extra], Habits(rate=5, size_bytes=32_768))
-        run.world.wait_dropped(before)
+        run.world.wait_dropped(before, run.followed_on(run.extra))
         run.hold(0.5)
     finally:
         admin.config_set("client-output-buffer-limit", "pubsub 32mb 8mb 60")

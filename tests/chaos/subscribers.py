@@ -52,6 +52,8 @@ class Subscriber:
         self.gaps = 0
         self.connects_at: list[float] = []
         """When each connection was made, on the loop's clock."""
+        self.port = 0
+        """The one that it is connected to, or was."""
         self.statuses: set[int] = set()
         self.ended = False
         """For good: the server said so, or `stop` was called."""
@@ -128,14 +130,14 @@ class Subscriber:
     async def _open(self) -> None:
         ports = self._ports()
         self._turn += 1
-        port = ports[self._turn % len(ports)]
+        self.port = ports[self._turn % len(ports)]
         sock = socket.socket()
         try:
             if self._receive_buffer_bytes is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
             sock.setblocking(False)
             async with asyncio.timeout(CONNECT_SECONDS):
-                await self._loop.sock_connect(sock, (HOST, port))
+                await self._loop.sock_connect(sock, (HOST, self.port))
             self.connects_at.append(self._loop.time())
             await self._loop.create_connection(lambda: _Stream(self), sock=sock)
         except (OSError, TimeoutError):

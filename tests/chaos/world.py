@@ -24,7 +24,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.wait import aeventually, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 PREFIX = "chaos"
 HEAL_SECONDS = 15.0
@@ -113,11 +113,12 @@ class World:
 
         eventually(anew, seconds=seconds)
 
-    def wait_dropped(self, before: Sequence[int], *, seconds: float = 10) -> None:
-        """Until each gateway has had a younger link, which may be gone again."""
+    def wait_dropped(self, before: Sequence[int], ports: Container[int], *, seconds: float = 10) -> None:
+        """Until each gateway on one of the ports has had a younger link, which may be gone again."""
 
         def dropped() -> bool:
-            return all(now > then for now, then in zip(self.generations(), before, strict=True))
+            now = zip(self.gateways, self.generations(), before, strict=True)
+            return all(after > then for gateway, after, then in now if gateway.port in ports)
 
         eventually(dropped, seconds=seconds)
 
@@ -245,6 +246,10 @@ class Run:
             return all(now[channel] >= number for channel, number in goal.items())
 
         eventually(reached, seconds=seconds)
+
+    def followed_on(self, channel: str) -> set[int]:
+        """The ports on which subscribers follow the channel now."""
+        return {s.port for s in self.subscribers if channel in s.followed.channels and s.connected}
 
     def stream_key(self, channel: str) -> str:
         """As the wire contract has it."""
