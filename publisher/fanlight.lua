@@ -12,6 +12,7 @@
 
 local VERSION = '1'
 local TAIL_MS = 86400000       -- a tail outlives the longest retention twice over; never per call
+local AHEAD_MS = 1e14          -- Redis refuses a larger expiry than it can count
 local BREAKS = 16              -- as many epochs back as a cursor is understood
 local QUIET_MS = 5             -- no restart or promotion is faster than this
 local CHECK_MS = 1000          -- the identity is compared this often under load: INFO costs 9 us
@@ -107,7 +108,9 @@ local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .
 
 call('XADD', stream_key, 'MAXLEN', '~', ARGV[5], position, 'm', payload)
 call('HSET', meta_key, 'position', position, 'wall', wall_text, unpack(changed))
-call('SET', tail_key, op == 'end' and id .. ' end' or id, 'PX', TAIL_MS)
+-- By positions: the clock may be ahead of the wall clock, which went back. As far as a clock can be wrong.
+local tail_ms = string.format('%.0f', TAIL_MS + math.min(ms - wall, AHEAD_MS))
+call('SET', tail_key, op == 'end' and id .. ' end' or id, 'PX', tail_ms)
 call('PEXPIRE', stream_key, ARGV[6])
 if once_key then call('SET', once_key, id, 'PX', ARGV[7]) end
 call('PUBLISH', ARGV[2], payload)

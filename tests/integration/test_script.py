@@ -282,6 +282,20 @@ def test_every_publish_renews_the_expiry(contract: Contract) -> None:
     assert TAIL_MS - 10_000 < contract.pttl(tail) <= TAIL_MS
 
 
+def test_a_tail_lives_until_its_position_is_a_day_old(contract: Contract) -> None:
+    """The wall clock went back by an hour; a reader reckons the age of a missing tail by positions."""
+    contract.event("a")
+    hour_ms = 3600 * 1000
+    contract.client.hset(contract.partition.meta, "position", f"{contract.now_ms() + hour_ms}-0")
+    id_ = contract.event("a")
+    tail = contract.partition.tail(Channel("a"))
+    assert contract.now_ms() + contract.pttl(tail) >= id_.position.ms + TAIL_MS - 10
+    # However far it went back: Redis must not refuse the expiry of what is in the stream already.
+    contract.client.hset(contract.partition.meta, "position", f"{2**62}-0")
+    contract.event("a")
+    assert len(contract.log("a")) == 3
+
+
 def test_the_stream_is_trimmed_to_the_newest(contract: Contract) -> None:
     for number in range(500):
         contract.event("a", str(number), retention_events=100)
