@@ -70,8 +70,17 @@ if not epoch or wall < last_wall or wall - last_wall > QUIET_MS or wall - checke
 
   if op == 'check' then
     if epoch ~= meta[4] or replid ~= now_replid then
-      call('HSET', meta_key, 'position', position, 'wall', string.format('%.0f', wall),
-        unpack(changed))
+      local written = redis.pcall('HSET', meta_key, 'position', position, 'wall',
+        string.format('%.0f', wall), unpack(changed))
+      local refused = type(written) == 'table' and written.err
+      if refused then
+        -- A server that is full takes no events either, before it takes this: until then it may be
+        -- read as it stands. A replica's refusal is another matter.
+        local full = string.find(refused, 'OOM ', 1, true) or string.find(refused, 'MISCONF ', 1, true)
+          or string.find(refused, 'NOREPLICAS ', 1, true)
+        if not (full and meta[4]) then return written end
+        return {position, meta[4], past[3] or ''}
+      end
     end
     return {position, epoch, breaks}
   end

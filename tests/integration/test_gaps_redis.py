@@ -271,6 +271,23 @@ async def test_where_nobody_has_published_for_longer_than_a_tail_lives(
     assert not gaps(connection.events)
 
 
+async def test_a_server_that_is_back_and_full_can_be_read(
+    own_redis: RedisServer, start_gateway: StartGateway, own_publisher: Publisher, connect: Connect
+) -> None:
+    """It takes no break into its books; but nobody can publish, either, before that can be done."""
+    ids = [own_publisher.publish("a", n).id for n in range(3)]
+    client = own_redis.client()
+    client.hset(Partition(PREFIX).meta, "run_id", "0" * 40)  # it is another process
+    client.config_set("maxmemory", 1)
+    gateway = start_gateway(redis_url=own_redis.url, prefix=PREFIX, **QUICK)
+    connection = await connect(events_url(gateway, "a"), live=False, last_event_id=ids[0])
+    assert await until_open(connection) == ids[1:]
+    client.config_set("maxmemory", 0)
+    last = own_publisher.publish("a", "last").id
+    await connection.until(lambda: connection.events[-1].id == last)
+    assert [gap["reason"] for gap in gaps(connection.events)] == ["failover"]
+
+
 async def test_a_wipe_while_live(
     own_redis: RedisServer, own_gateway: GatewayProcess, own_publisher: Publisher, connect: Connect
 ) -> None:
