@@ -99,15 +99,18 @@ class _Known:
         self.texts: dict[str, set[str]] = {}
         """Per channel, all data that anybody tried to publish."""
         self.logged: dict[str, str] = {}
+        self.held: dict[str, str] = {}
+        """By id, what was acknowledged under it, and what the stream holds, which counts for more."""
         events: dict[str, dict[Place, str]] = {}
         for written in history.written:
             self.texts.setdefault(written.channel, set()).add(written.data)
             if written.outcome is Outcome.ACKED:
                 events.setdefault(written.channel, {})[read_id(written.id).place] = written.id
+                self.held[written.id] = written.data
         for entry in history.logged:
             if entry.data is None:
                 continue
-            self.logged[entry.id] = entry.data
+            self.logged[entry.id] = self.held[entry.id] = entry.data
             events.setdefault(entry.channel, {})[read_id(entry.id).place] = entry.id
         for followed in history.followed:
             for record in followed.records:
@@ -281,7 +284,7 @@ class _Stream:
             return
         if data not in self._known.texts.get(channel, ()):
             self._broken("what comes was published", f"{id_}: {data:.80}")
-        held = self._known.logged.get(id_)
+        held = self._known.held.get(id_)
         if held is not None and held != data:
             self._broken("what comes was published", f"{id_} holds other data: {data:.80}")
         parsed = read_id(id_)

@@ -338,6 +338,17 @@ def test_what_one_subscriber_got_the_others_are_due() -> None:
     assert [(v.rule, v.who) for v in check(history, allowance).violations] == [(LOST, "a")]
 
 
+def test_what_comes_is_held_to_what_was_acknowledged_where_redis_has_lost_it() -> None:
+    """Two events under each other's ids, both trimmed since: the stream is no witness any more."""
+    history = good()
+    del history.logged[:3]
+    first, third = event("a", 1), event("a", 3)
+    history.followed[0].records[2] = replace(first, data=third.data)
+    history.followed[0].records[4] = replace(third, data=first.data)
+    violations = check(history, Allowance(loss=Loss.ANY)).violations
+    assert {violation.rule for violation in violations} == {"what comes was published"}
+
+
 QUIET = Vitals(resident_bytes=50e6, open_files=20, tasks=8, streams=0, channels=0, subscriptions=0)
 
 
