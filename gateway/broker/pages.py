@@ -28,6 +28,9 @@ class Pages:
         """Where a channel's newest page begins."""
         self.bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._by_lower)
+
     def find(self, channel: Channel, lower: Position) -> Page | None:
         """A page that holds what comes next after `lower`."""
         kept = self._by_lower.get((channel, lower))

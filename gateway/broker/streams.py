@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.broker.backoff import backoff_seconds
 from gateway.broker.entry_sizes import EntrySizes
-from gateway.broker.pages import Pages
+from gateway.broker.pages import KEPT_SECONDS, Pages
 from gateway.logs import get_logger
 from gateway.protocol.merge import Page, Read
 from gateway.protocol.publication import Publication
@@ -58,6 +58,7 @@ class Streams:
         self._sizes = EntrySizes()
         self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
         self._pages = Pages()
+        self._forgetting: asyncio.TimerHandle | None = None
         self._log = get_logger("streams")
         self.pages_read = 0
         self.pages_shared = 0
@@ -91,7 +92,6 @@ class Streams:
 
     def read(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         """Read a page for each, and call `done`: at once where all of them are at hand."""
-        self._pages.forget_old(asyncio.get_running_loop().time())
         pages: list[Page] = []
         for read in reads:
             page = self._pages.find(read.channel, read.lower)
@@ -140,8 +140,20 @@ class Streams:
             del shared[key]
         future.set_result(page)
         if shared is self._under_way:  # still the same generation
-            self._pages.keep(*key, page, asyncio.get_running_loop().time())
+            self._keep(read, page)
         return page
+
+    def _keep(self, read: Read, page: Page) -> None:
+        loop = asyncio.get_running_loop()
+        self._pages.keep(read.channel, read.lower, page, loop.time())
+        if self._forgetting is None:
+            self._forgetting = loop.call_later(KEPT_SECONDS, self._forget)
+
+    def _forget(self) -> None:
+        """By a timer: the last reader of a crowd leaves nobody behind who would clear up."""
+        loop = asyncio.get_running_loop()
+        self._pages.forget_old(loop.time())
+        self._forgetting = loop.call_later(KEPT_SECONDS / 4, self._forget) if len(self._pages) else None
 
     async def _read(self, read: Read, most_bytes: int) -> Page:
         """One XRANGE, tried again for as long as Redis fails. At least an entry, where there is one."""

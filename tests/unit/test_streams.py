@@ -107,6 +107,14 @@ async def test_who_stands_in_the_midst_of_a_page_reads_nothing(world: World) -> 
     assert world.streams.pages_read == 1
 
 
+async def test_pages_are_forgotten_though_nobody_reads_any_more(world: World) -> None:
+    await world.read()
+    world.clients[0].answers.set()
+    await world.ended()
+    assert len(world.streams._pages) == 1
+    await aeventually(lambda: len(world.streams._pages) == 0)
+
+
 async def test_the_end_waits_for_no_answer(world: World) -> None:
     await world.read()
     await world.streams.aclose()
