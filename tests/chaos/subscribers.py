@@ -122,7 +122,8 @@ class Subscriber:
         self._timer = None
         if self.ended or self._away or self._stream is not None:
             return
-        if self._connecting is not None:
+        # A task that was cancelled before its first step is done without having run its `finally`.
+        if self._connecting is not None and not self._connecting.done():
             self._again(at_least_ms=1)
             return
         self._connecting = self._loop.create_task(self._open())

@@ -336,7 +336,7 @@ async def test_readers_that_take_nothing_cost_little(
     grown = metrics(gateway)["process_resident_memory_bytes"] - before
     # Pages that are shared for a moment (16 MB at most), what Redis' client reads, and theirs.
     assert grown < 60_000_000, grown
-    await readers[0].until(lambda: len(readers[0].events) == 161, seconds=20)
+    await readers[0].until(lambda: len(readers[0].events) == 161, seconds=60)
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off(

@@ -37,7 +37,8 @@ for pid in alive:
 """
 
 _HOST = "127.0.0.1"
-_FIRST_PORT, _LAST_PORT, _BLOCK = 10_000, 32_000, 500
+_FIRST_PORT, _LAST_PORT, _BLOCK = 11_000, 32_000, 500
+"""Above 10080, the last of the ports that browsers refuse to connect to (WHATWG Fetch, "bad port")."""
 
 _lock = threading.Lock()
 _claims: list[socket.socket] = []  # closed with the process
