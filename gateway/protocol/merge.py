@@ -153,8 +153,7 @@ def _walk(read: Read, page: Page, horizon: Position, publications: list[Publicat
             yield Hole(read.channel, GapReason.REWRITTEN if seen else GapReason.EXPIRED, last, missing)
         if end is not None and expected <= horizon:
             publications.append(Publication.end(read.channel, end))
-    elif read.in_doubt and not seen:
-        # What was seen knows what was before it, and is itself still there: so would be what came after it.
+    elif read.in_doubt:
         yield Hole(read.channel, GapReason.UNKNOWN, last, bound)
 
 

@@ -159,8 +159,6 @@ DOUBTS = [
     pytest.param(False, True, 10, 20, 5, [], id="evicting, and the chain goes on"),
     pytest.param(False, False, 10, DAY + 10, 0, [], id="a cursor as old as a tail's life"),
     pytest.param(False, False, 10, DAY + 11, 0, [(10, DAY + 11)], id="a cursor older than that"),
-    pytest.param(True, False, 10, DAY + 11, 0, [(10, DAY + 11)], id="in doubt, up to what is there"),
-    pytest.param(True, False, 10, 20, 10, [], id="in doubt, and the chain goes on"),
 ]
 
 
