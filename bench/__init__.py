@@ -1,0 +1,1 @@
+"""What Fanlight costs, and what other setups do. No part of the product."""
