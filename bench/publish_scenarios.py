@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any, cast
 
 from bench.lines import LineProcess
 from bench.machine import cores, cpu_seconds, on_core
@@ -31,7 +30,7 @@ class ByLibrary:
             server = RedisServer()
             server.start()
         try:
-            pid = int(cast("dict[str, Any]", server.client().info("server"))["process_id"])
+            pid = int(server.client().info("server")["process_id"])
             with PublisherProcess("library", server.url, 100, DATA_BYTES, core=cores().subject) as publisher:
                 count = int(self.events_per_s * effort.seconds)
                 publisher.ask(f"send {self.events_per_s // 3} 1000")
@@ -41,7 +40,7 @@ class ByLibrary:
                 before = cpu_seconds([pid])
                 sent = publisher.ask(f"send {count} {PIPELINED}", seconds=120)
                 measured.numbers["redis_cpu_us"] = (cpu_seconds([pid]) - before) / sent["published"] * 1e6
-            stats = cast("dict[str, Any]", server.client().info("commandstats"))
+            stats = server.client().info("commandstats")
             measured.numbers["script_us"] = float(stats["cmdstat_evalsha"]["usec_per_call"])
         finally:
             server.close()

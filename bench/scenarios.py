@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUSY = 0.9
 """A core, or a process on it, that is busier than this was the limit, or near it."""
+STRANGERS = 0.1
+"""More than this of the gateway's core taken by others spoils a measurement."""
 LATE_SECONDS = 10.0
 """What has not been delivered so long after the last publish is lost."""
 
@@ -54,15 +56,19 @@ class Window:
 
     @contextmanager
     def over(self, measured: Measured) -> Iterator[None]:
-        core = cores().load
-        pids, idle = self.subject.pids, idle_of(core)
-        before = cpu_seconds(pids)
+        own, load = cores()
+        pids, own_idle, load_idle = self.subject.pids, idle_of(own), idle_of(load)
+        before, started = cpu_seconds(pids), time.monotonic()
         yield
         self.cpu_seconds = cpu_seconds(pids) - before
-        busy = busy_share(idle, core)
-        measured.numbers["load_core_busy"] = busy
+        share = self.cpu_seconds / (time.monotonic() - started)
+        strangers = max(0.0, busy_share(own_idle, own) - share)
+        busy = busy_share(load_idle, load)
+        measured.numbers |= {"load_core_busy": busy, "cpu_share": share, "strangers_share": strangers}
         if busy > BUSY:
             measured.notes.append(f"the load's core was {busy:.0%} busy: it may have been the limit")
+        if strangers > STRANGERS:
+            measured.notes.append(f"other processes took {strangers:.0%} of the gateway's core")
 
 
 def counted(measured: Measured, report: dict[str, Any], cpu: float, due: int | None) -> None:
@@ -182,7 +188,7 @@ class Saturation:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Memory of streams on which nothing happens, opened few at once, after a first few have come and gone."""
+    """Memory of streams on which nothing happens, opened few at once, after others have come and gone."""
 
     streams: int
 
