@@ -15,7 +15,7 @@ RUN_STAMP  := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 NPM_STAMP  := tests/browser/node_modules/.installed
 
-.PHONY: help dev test lint types fmt unit integration chaos peers redis7 node-clients clean
+.PHONY: help dev test lint types fmt unit integration chaos peers bench redis7 node-clients clean
 .DELETE_ON_ERROR:
 
 help: ## Show this
@@ -54,6 +54,12 @@ peers: $(TEST_STAMP) ## Put sse-starlette and Nchan through the same faults (ARG
 	@$(BIN)/python -m venv $(VENV)/peers
 	@$(VENV)/peers/bin/python -m pip --disable-pip-version-check --quiet install -r bench/peers/requirements.txt
 	PEERS_PYTHON=$(CURDIR)/$(VENV)/peers/bin/python $(BIN)/python -m bench.peers.table $(ARGS)
+
+# Needs two cores and a C compiler; see bench/README.md. SETUPS=1 installs sse-starlette to compare with.
+bench: $(TEST_STAMP) ## Measure what it costs, and other setups (ARGS="--short", ARGS="--only storm")
+	@if [ -n "$(SETUPS)" ]; then $(BIN)/python -m venv $(VENV)/peers && \
+	    $(VENV)/peers/bin/python -m pip --disable-pip-version-check --quiet install -r bench/peers/requirements.txt; fi
+	@$(BIN)/python -m bench.run $(ARGS)
 
 # The default server is the bundled Valkey (tests/support/redis_server.py); what Redis decides is
 # asked of a real Redis too.

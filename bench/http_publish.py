@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import time
+from typing import cast
 
 import uvloop
 
@@ -35,8 +36,7 @@ class Client(asyncio.Protocol):
         self.failed = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
 
     def ask(self) -> None:
         self._sent_at = time.perf_counter()

@@ -46,7 +46,7 @@ class Audience:
     def followed_by(self, stream: int) -> list[int]:
         """The same formula as in load.c. With a prime number of channels, `width` different ones; and
         streams that begin at the same channel go on by other steps, so that few sets are the same."""
-        step = 1 + stream // self.channels
+        step = 1 + stream // self.channels % max(self.channels - 1, 1)
         return [(stream + number * step) % self.channels for number in range(self.width)]
 
     def followers(self) -> list[int]:

@@ -5,7 +5,8 @@
  *   open count=N port=P[,P...] path=/events?channel= [join=&channel=] [modulo=M] [width=W]
  *        [until=head|open] [in_flight=K] [seconds=S] [accept_encoding=gzip] [address=A]
  *            opens N streams, at most K of them under way at once, and answers when each has got its
- *            head, or its fanlight.open. Stream n follows W channels: c(n + j (1 + n / M)) mod M, j < W.
+ *            head, or its fanlight.open. Stream n follows W channels: c[(n + j s) mod M], j < W, with
+ *            a step s = 1 + (n / M) mod (M - 1).
  *   reopen [in_flight=K] [seconds=S] [port=P]     opens those again that are closed, each with the
  *            last id that it was given
  *   cut             resets all connections; their last ids are kept
@@ -292,7 +293,7 @@ static void fail(struct stream *s, int status) {
 
 static void send_request(struct stream *s) {
     static char request[16384];
-    long n = s - streams, step = 1 + n / ask.modulo;
+    long n = s - streams, step = ask.modulo > 1 ? 1 + n / ask.modulo % (ask.modulo - 1) : 1;
     int length = snprintf(request, sizeof request, "GET %s", ask.path);
     for (long j = 0; j < ask.width && length < 12000; j++)
         length += snprintf(request + length, sizeof request - (size_t)length, "%sc%ld", j ? ask.join : "",
