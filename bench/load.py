@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SOURCES = Path(__file__).resolve().parent / "c"
-OPEN_SECONDS = 120.0
+OPEN_SECONDS = 60.0
 
 
 def program(name: str) -> Path:

@@ -3,7 +3,7 @@
  * It is told what to do by lines on stdin, one after the other, and answers each with one line of JSON:
  *
  *   open count=N port=P[,P...] path=/events?channel= [join=&channel=] [modulo=M] [width=W]
- *        [until=head|open] [in_flight=K] [seconds=S] [accept_encoding=gzip] [address=A]
+ *        [until=head|open] [in_flight=K] [seconds=S] [accept_encoding=gzip]
  *            opens N streams, at most K of them under way at once, and answers when each has got its
  *            head, or its fanlight.open. Stream n follows W channels: c[(n + j s) mod M], j < W, with
  *            a step s = 1 + (n / M) mod (M - 1).

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from starlette.requests import Request  # type: ignore[import-not-found, unused-ignore]
 
 client = redis.from_url(
-    os.environ["REDIS_URL"], decode_responses=True, health_check_interval=1, socket_keepalive=True
+    os.environ["REDIS_URL"],
+    decode_responses=True,
+    health_check_interval=1,
+    socket_keepalive=True,
+    max_connections=20_000,  # redis-py's 100 would be the most requests
 )
 
 

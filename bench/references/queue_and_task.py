@@ -27,17 +27,23 @@ class Feed:
     def __init__(self) -> None:
         self._pubsub = redis.from_url(os.environ["REDIS_URL"]).pubsub(ignore_subscribe_messages=True)
         self._queues: dict[str, set[asyncio.Queue[bytes]]] = defaultdict(set)
+        self._subscribed: set[str] = set()
+        self._one_at_a_time = asyncio.Lock()  # redis-py's PubSub is not made for concurrent subscribers
 
     async def join(self, channel: str, queue: asyncio.Queue[bytes]) -> None:
-        if not self._queues[channel]:
-            await self._pubsub.subscribe(channel)
+        async with self._one_at_a_time:
+            if channel not in self._subscribed:
+                await self._pubsub.subscribe(channel)
+                self._subscribed.add(channel)
         self._queues[channel].add(queue)
 
     def leave(self, channel: str, queue: asyncio.Queue[bytes]) -> None:
         self._queues[channel].discard(queue)
 
-    async def run(self) -> None:
+    async def connect(self) -> None:
         await self._pubsub.subscribe("keepalive")  # listen() ends where there is no subscription
+
+    async def run(self) -> None:
         async for message in self._pubsub.listen():
             event = b"data: %b\n\n" % message["data"]
             for queue in self._queues[message["channel"].decode()]:
@@ -70,7 +76,9 @@ FEED = web.AppKey("feed", Feed)
 
 
 async def feeding(app: web.Application) -> AsyncIterator[None]:
+    await app[FEED].connect()
     task = asyncio.create_task(app[FEED].run())
+    task.add_done_callback(lambda ended: ended.cancelled() or os.abort())  # deaf, it is of no use
     yield
     task.cancel()
 
