@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from bench.connection_scenarios import Accepting, Idle, Storm
 from bench.load import Audience
 from bench.publish_scenarios import ByLibrary, OverHttp
-from bench.scenarios import Accepting, Fanout, Idle, Saturation, Scenario, Storm
+from bench.scenarios import Fanout, Saturation, Scenario
 from bench.subjects import Bare, Fanlight, Nchan, QueueAndTask, SseStarlette
 from bench.verdict import SUBJECT, Target
 
