@@ -46,15 +46,16 @@ class AsyncClient:
         )
         return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)
 
-    async def run(self, call: Callable[[Redis], Awaitable[T]]) -> T:
-        """Await what `call` makes of the client.
+    async def run(self, call: Callable[[Redis], Awaitable[T]], *, patience: float = 1.0) -> T:
+        """Await what `call` makes of the client, for `patience` times the deadline.
 
         Whatever is wrong with the connection or the server's answer is a RedisError or an OSError, a
         passed deadline a TimeoutError (which is an OSError).
         """
         async with self._slots:
+            deadline = self._deadline_seconds
             try:
-                async with asyncio.timeout(self._deadline_seconds):
+                async with asyncio.timeout(None if deadline is None else patience * deadline):
                     return await call(self.redis)
             except RuntimeError as error:
                 # uvloop's words; the type alone says nothing.

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -32,6 +32,7 @@ from publisher.payload import FIELD, InvalidPayload
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_MOST_PATIENCE: Final = 8.0
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
@@ -217,17 +218,23 @@ class Streams:
         done(starts)
 
     async def _persist(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
-        """Run a read until it succeeds. None where the key is not a stream."""
-        attempt = 0
+        """Run a read until it succeeds. None where the key is not a stream.
+
+        A read that was not answered in time gets twice the time: else an entry of 50 MB, over a line that
+        needs longer for it, would keep those who replay its channel waiting for ever.
+        """
+        attempt, patience = 0, 1.0
         while True:
             try:
-                return await self._client.run(command)
+                return await self._client.run(command, patience=patience)
             except ResponseError as error:
                 if str(error).startswith("WRONGTYPE"):
                     return None
                 failed: Exception = error
             except (RedisError, OSError) as error:
                 failed = error
+                if isinstance(error, TimeoutError):
+                    patience = min(2 * patience, _MOST_PATIENCE)
             if attempt in (0, 8):
                 self._log.warning("stream_read_failed", error=f"{type(failed).__name__}: {failed}")
             await asyncio.sleep(backoff_seconds(attempt, 2.0))

@@ -48,7 +48,8 @@ class Client:
 class World:
     """Reads on clients that are made as they are asked for, all tasks in one list."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, deadline_seconds: float | None = None) -> None:
+        self._deadline_seconds = deadline_seconds
         self.clients: list[Client] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.answers: list[Sequence[Page]] = []
@@ -58,7 +59,9 @@ class World:
 
     def _connect(self) -> AsyncClient:
         self.clients.append(Client())
-        return AsyncClient(cast("Redis", self.clients[-1]), most_calls=8, deadline_seconds=None)
+        return AsyncClient(
+            cast("Redis", self.clients[-1]), most_calls=8, deadline_seconds=self._deadline_seconds
+        )
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine, name=name)
@@ -113,6 +116,19 @@ async def test_pages_are_forgotten_though_nobody_reads_any_more(world: World) ->
     await world.ended()
     assert len(world.streams._pages) == 1
     await aeventually(lambda: len(world.streams._pages) == 0)
+
+
+async def test_a_read_that_takes_long_gets_more_time() -> None:
+    """Longer than the deadline, and as long each time: as a large entry over a slow line."""
+    world = World(deadline_seconds=0.05)
+
+    async def slowly(*_: object) -> list[Any]:
+        await asyncio.sleep(0.15)
+        return []
+
+    world.clients[0].xrange = slowly  # type: ignore[method-assign]
+    world.streams.read([Read(NEWS, ORIGIN, LAST, LAST, False, False, None)], world.answers.append)
+    await aeventually(lambda: world.answers)
 
 
 async def test_the_end_waits_for_no_answer(world: World) -> None:
