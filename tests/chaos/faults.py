@@ -258,6 +258,7 @@ def flushall(run: Run) -> None:
         gaps=frozenset({"epoch", "expired", "trimmed", "unknown", "rewritten"}),
         loss=Loss.ANY,
         refused=True,
+        keys_lost=True,
     ),
     spoils=True,
 )

@@ -93,6 +93,8 @@ class Allowance:
     loss: Loss = Loss.NONE
     refused: bool = False
     """Publishes may be refused."""
+    keys_lost: bool = False
+    """Redis may have dropped idempotency keys: a retry is then another event."""
     told: frozenset[str] = frozenset()
     """Each subscriber must have been told a gap with one of these reasons (empty: no matter)."""
     told_only: frozenset[str] | None = None

@@ -79,4 +79,5 @@ def together(allowances: Sequence[Allowance]) -> Allowance:
         else frozenset[str]().union(*(c for c in channels if c)) or None,
         loss=max((allowance.loss for allowance in allowances), key=_SEVERITY.index),
         refused=any(allowance.refused for allowance in allowances),
+        keys_lost=any(allowance.keys_lost for allowance in allowances),
     )

@@ -285,6 +285,23 @@ def test_a_break_must_be_told_to_everyone() -> None:
     assert not check(history, replace(allowance, told_only=frozenset({"both"}))).violations
 
 
+def test_a_retry_is_another_event_where_its_key_was_lost() -> None:
+    """Event 7 is number 5 again, under an id of its own; nobody may miss it, or get it twice."""
+    history = good()
+    again = data("a", 5)
+    history.written.append(Written("a", 5, again, Outcome.ACKED, id_of(7)))
+    history.logged.append(Logged("a", id_of(7), again))
+    _records(history).append(Received("message", id_of(7), again))
+    rules = {violation.rule for violation in check(history, Allowance()).violations}
+    assert {TWICE, "an event is in the stream once", "a retry gets the same id"} <= rules
+    lost = Allowance(keys_lost=True)
+    assert not check(history, lost).violations
+    _records(history).append(Received("message", id_of(7), again))
+    assert {violation.rule for violation in check(history, lost).violations} == {TWICE}
+    del _records(history)[-2:]
+    assert {violation.rule for violation in check(history, lost).violations} == {LOST}
+
+
 def test_two_breaks_with_nothing_between_them_are_each_told() -> None:
     history, allowance = crossed()
     records = _records(history)

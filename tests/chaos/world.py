@@ -40,6 +40,8 @@ QUICK: Mapping[str, Any] = {
     "drain_wait_seconds": 0.2,
     "max_replays": 8,
 }
+MORE_BYTES = 48_000_000
+"""By how much a gateway's memory may be larger after a run: hot tails, pages, what the allocator keeps."""
 POOLED_FILES = 16
 """What a gateway's pools may keep open: its replays' connections, and a few for publishing."""
 
@@ -127,7 +129,7 @@ class World:
         live = [name for name in channels if b":probe:" not in name]
         return [_vitals(gateway, len(live)) for gateway in self.gateways]
 
-    async def settled(self, before: Sequence[Vitals], *, more_bytes: int = 48_000_000) -> list[Violation]:
+    async def settled(self, before: Sequence[Vitals], *, more_bytes: int = MORE_BYTES) -> list[Violation]:
         """Wait until the gateways have forgotten a run; what is still not as it was at the deadline."""
 
         def left() -> list[Violation]:
@@ -325,8 +327,8 @@ class Run:
             logs = "\n".join(gateway.log[-3000:] for gateway in self.world.gateways)
             raise AssertionError(f"{error}: not {behind()}\n{logs}") from None
 
-    async def finish(self, allowance: Allowance) -> Verdict:
-        """Stop the load, let everybody catch up, and judge."""
+    async def finish(self, allowance: Allowance, *, more_bytes: int = MORE_BYTES) -> Verdict:
+        """Stop the load, let everybody catch up, and judge. Memory may have grown by `more_bytes`."""
         for writer in self.writers:
             await asyncio.to_thread(writer.stop)
         logged = await asyncio.to_thread(self._read_streams)
@@ -340,7 +342,7 @@ class Run:
         epoch = (await asyncio.to_thread(self.world.admin().hget, f"{{{PREFIX}:0}}:meta", "epoch")) or b""
         history = History(written, logged, [s.followed for s in self.subscribers], epoch.decode())
         verdict = check(history, allowance)
-        verdict.violations += await self.world.settled(self.before)
+        verdict.violations += await self.world.settled(self.before, more_bytes=more_bytes)
         return verdict
 
     def _read_streams(self) -> list[Logged]:
