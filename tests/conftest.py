@@ -7,6 +7,7 @@ import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests.support.gateway_process import GatewayProcess
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 # A shell starts what it runs in the background with SIGINT ignored, which all children inherit: without
 # this, those that tests interrupt would not hear of it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What takes long here may do so because of a neighbour.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_report_header() -> str:

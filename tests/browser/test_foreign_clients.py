@@ -12,6 +12,7 @@ import random
 import re
 import shutil
 import sys
+import uuid
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,15 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def gateway(redis_server: RedisServer) -> Iterator[GatewayProcess]:
+def foreign_prefix() -> str:
+    """The module's own: side by side with others, its fixtures may be made more than once in a process."""
+    return f"foreign{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module")
+def gateway(redis_server: RedisServer, foreign_prefix: str) -> Iterator[GatewayProcess]:
     with GatewayProcess(
-        redis_url=redis_server.url, prefix="foreign", retry_ms=1, heartbeat_seconds=0.05
+        redis_url=redis_server.url, prefix=foreign_prefix, retry_ms=1, heartbeat_seconds=0.05
     ) as gateway:
         yield gateway
 
@@ -140,11 +147,13 @@ class Run:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def runs(redis_server: RedisServer, gateway: GatewayProcess) -> dict[tuple[str, str], Run]:
+async def runs(
+    redis_server: RedisServer, gateway: GatewayProcess, foreign_prefix: str
+) -> dict[tuple[str, str], Run]:
     """All clients follow one channel at once, in every delivery, until it is closed."""
     names = [(name, delivery) for name in CLIENTS if is_installed(name) for delivery in DELIVERIES]
     async with AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(AsyncPublisher(redis_server.url, prefix="foreign"))
+        publisher = await stack.enter_async_context(AsyncPublisher(redis_server.url, prefix=foreign_prefix))
         await publisher.publish("adversarial", "before")
         proxies, clients = [], []
         for name, delivery in names:
@@ -241,7 +250,11 @@ _COMMITTED_ONLY = re.compile(rb"\nid: (\S+)\n\Z")
 
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_cut_behind_any_byte_loses_and_repeats_nothing(
-    name: str, gateway: GatewayProcess, redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+    name: str,
+    gateway: GatewayProcess,
+    redis_server: RedisServer,
+    foreign_prefix: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every connection is cut a byte later than the one before: behind every byte of a stream's first
     block, of its second, ... Only `retry:` is left whole: clients have seconds of their own until then.
@@ -253,7 +266,7 @@ async def test_a_cut_behind_any_byte_loses_and_repeats_nothing(
     """
     need(name)
     channel = f"cut-{name}"
-    async with AsyncPublisher(redis_server.url, prefix="foreign") as publisher:
+    async with AsyncPublisher(redis_server.url, prefix=foreign_prefix) as publisher:
         start = await publisher.publish(channel, "start")
         published = await publisher.publish_many(
             Publication(channel=channel, data=f"event {number}\nof {EVENTS}") for number in range(EVENTS)
