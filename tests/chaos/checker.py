@@ -13,6 +13,7 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from tests.chaos.history import (
     Allowance,
@@ -25,6 +26,9 @@ from tests.chaos.history import (
     Refused,
     Vitals,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Place = tuple[int, int]
 
@@ -135,6 +139,10 @@ class _Known:
         """Epochs in the order of their first events; one without any is taken for the last."""
         return self._ranks.get(epoch, len(self._ranks))
 
+    def rank_of(self, channel: str, place: Place) -> int:
+        """The rank of the epoch in which the channel's event at this place was published."""
+        return self.rank(read_id(self.ids[channel][place]).epoch)
+
     def is_lost(self, channel: str, place: Place) -> bool:
         """Whether Redis does not have it any more."""
         return self.ids[channel][place] not in self.logged
@@ -231,7 +239,7 @@ class _Stream:
         for channel, place in self._accounted.items():
             places = self._known.places.get(channel)
             if places:
-                self._account(channel, place, places[-1], "at the end")
+                self._account(channel, self._known.between(channel, place, places[-1]), "at the end")
         told = self._allowance.told
         names = self._allowance.told_only
         if told and not told & self._reasons and (names is None or self._followed.name in names):
@@ -321,10 +329,12 @@ class _Stream:
         else:
             crossed = False
         for channel, place in (self._accounted or {}).items():
-            if place < parsed.place:
-                self._account(channel, place, parsed.place, f"before {what} with {id_}")
+            self._account(channel, self._due(channel, place, parsed, crossed), f"before {what} with {id_}")
         if self._accounted is not None:
-            self._accounted = {c: max(place, parsed.place) for c, place in self._accounted.items()}
+            self._accounted = {
+                c: parsed.place if crossed else max(place, parsed.place)
+                for c, place in self._accounted.items()
+            }
         if crossed:
             # A gap without an end speaks of one break: of what was lost before this epoch, whose ids may
             # be above its first. The next break must be told anew.
@@ -337,8 +347,19 @@ class _Stream:
     def _told_break_since(self) -> bool:
         return any(gap.reason in _BREAKS for gap in self._recent)
 
-    def _account(self, channel: str, after: Place, to: Place, when: str) -> None:
-        for place in self._known.between(channel, after, to):
+    def _due(self, channel: str, after: Place, id_: _Id, crossed: bool) -> list[Place]:
+        """What an id stands for. While two servers take themselves for the primary, the old one may give out
+        ids above those of the epoch that follows: they know nothing of that, and who crosses over begins it
+        at its beginning."""
+        known, rank = self._known, self._known.rank(id_.epoch)
+        due = [p for p in known.between(channel, after, id_.place) if known.rank_of(channel, p) <= rank]
+        if crossed:
+            older = known.between(channel, (0, 0), min(after, id_.place))
+            due += [place for place in older if known.rank_of(channel, place) == rank]
+        return due
+
+    def _account(self, channel: str, due: Iterable[Place], when: str) -> None:
+        for place in due:
             id_ = self._known.ids[channel][place]
             if id_ in self._seen or self._is_told(channel, place):
                 continue
@@ -356,7 +377,7 @@ class _Stream:
                     return True
                 continue
             # Without an end, a gap speaks of what Redis has lost, and of nothing that it still has.
-            rank = self._known.rank(read_id(self._known.ids[channel][place]).epoch)
+            rank = self._known.rank_of(channel, place)
             if self._known.is_lost(channel, place) and (gap.before is None or rank < gap.before):
                 return True
         return False

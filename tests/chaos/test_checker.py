@@ -302,6 +302,21 @@ def test_a_retry_is_another_event_where_its_key_was_lost() -> None:
     assert {violation.rule for violation in check(history, lost).violations} == {LOST}
 
 
+def test_two_primaries_at_once() -> None:
+    """The old one takes event 7 after the new one has taken 4 to 6; nobody will ever have both but who
+    was told of the break between them."""
+    history, allowance = crossed()
+    history.written.append(written("a", 7, OLD))
+    records = _records(history)
+    records[4:5] = [event("a", 7, OLD), gap("failover", 7, None, channel=None, epoch=OLD)]
+    records.insert(4, gap("failover", 2, None, channel=None, epoch=OLD))  # of event 3, which is gone
+    assert not check(history, allowance).violations
+    for missing in ("b", 4), ("a", 5), ("b", 6):
+        forged = replace(history, followed=[replace(history.followed[0], records=records.copy())])
+        forged.followed[0].records.remove(event(*missing))
+        assert {violation.rule for violation in check(forged, allowance).violations} == {LOST}
+
+
 def test_two_breaks_with_nothing_between_them_are_each_told() -> None:
     history, allowance = crossed()
     records = _records(history)
