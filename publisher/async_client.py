@@ -7,6 +7,8 @@
   waits is cancelled. So a semaphore stands before a plain pool.
 - Under uvloop a write on a connection that the other side has just closed is a RuntimeError, which asyncio's
   own loop raises as an OSError, and redis-py translates only that. So it is translated here.
+- A connection that is closed in the middle of a reply goes back to the pool with what it had read of it, and
+  keeps that until it is connected anew, if ever. So its parser forgets it here.
 """
 
 from __future__ import annotations
@@ -16,13 +18,30 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import DefaultParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 if TYPE_CHECKING:
     from typing import Self
 
+try:
+    from hiredis import Reader
+except ImportError:  # the base install has redis-py's parser in Python
+    Reader = None  # type: ignore[assignment, misc]
+
 T = TypeVar("T")
+
+
+class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
+    """redis-py's, in C or in Python, that forgets what it has read of a reply with the connection."""
+
+    def on_disconnect(self) -> None:
+        super().on_disconnect()
+        if Reader is None:
+            self._clear()
+        else:
+            self._reader = Reader()
 
 
 class AsyncClient:
@@ -42,6 +61,7 @@ class AsyncClient:
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=deadline_seconds,
+            parser_class=_Parser,
             **options,
         )
         return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -42,6 +44,39 @@ async def test_a_call_has_a_deadline_and_the_wait_for_its_turn_has_none() -> Non
         with pytest.raises(TimeoutError):
             await task
     assert not calls.waiting
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks /proc")
+async def test_a_call_that_was_given_up_leaves_no_half_of_its_answer_in_memory() -> None:
+    size = 48_000_000
+    sent = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not sent.is_set():
+            command = await reader.read(65_536)
+            if b"BIG" not in command:  # the handshake
+                writer.write(b"%0\r\n" if b"HELLO" in command else b"+OK\r\n" * command.count(b"*"))
+                continue
+            writer.write(b"$%d\r\n" % (size + 1))
+            writer.write(b"x" * size)  # all but the last byte
+            await writer.drain()
+            sent.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        calls = AsyncClient.from_url(f"redis://{host}:{port}/0", most_calls=2, deadline_seconds=60)
+        before = resident_bytes()
+        call = asyncio.create_task(calls.run(lambda redis: redis.get("BIG")))
+        await aeventually(lambda: sent.is_set() and resident_bytes() > before + size * 3 // 4)
+        call.cancel()
+        await aeventually(lambda: call.done() and resident_bytes() < before + size // 4)
+        await calls.aclose()
 
 
 async def test_no_more_calls_are_under_way_than_may_be() -> None:
