@@ -14,7 +14,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import hiredis
 
@@ -30,6 +30,21 @@ _NOT_ENOUGH: Final = object()
 
 class ProtocolError(ConnectionError):
     """What Redis sent can't be read, or answers nothing that was asked."""
+
+
+class Reads(NamedTuple):
+    """How often a connection was read, to compare two moments."""
+
+    dry: int
+    large: int
+
+    def behind_since(self, then: Reads) -> bool:
+        """Whether it was read since, and never dry: what has come may still wait to be read.
+
+        Counted, since what the last read was says nothing once it is long ago; and of the two, since events
+        that keep coming, much at a time, say nothing of answers that do not.
+        """
+        return self.large > then.large and self.dry == then.dry
 
 
 class Listener(Protocol):
@@ -59,8 +74,9 @@ class Connection(asyncio.Protocol):
         self.answers = 0
         """Replies that have come."""
         self.large_reads = 0
-        """Reads that brought much: after each, more may wait in the socket, perhaps an answer among it.
-        They are counted, since what the last read was says nothing once it is long ago."""
+        """Reads that brought much: after each, more may wait in the socket, perhaps an answer among it."""
+        self.dry_reads = 0
+        """Reads after which nothing waited in the socket."""
 
     # asyncio.Protocol
 
@@ -76,7 +92,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        self.large_reads += len(data) >= _MUCH_BYTES
+        if len(data) >= _MUCH_BYTES:
+            self.large_reads += 1
+        else:
+            self.dry_reads += 1
         reader, listener = self._reader, self._listener
         try:
             reader.feed(data)
@@ -102,6 +121,10 @@ class Connection(asyncio.Protocol):
         self._lost(self._error or exc)
 
     # For the link.
+
+    @property
+    def reads(self) -> Reads:
+        return Reads(self.dry_reads, self.large_reads)
 
     def send(self, *commands: tuple[tuple[str | bytes | int, ...], Then | None]) -> None:
         """Send commands in one write; each reply is given to its function (an error as an instance).

@@ -18,7 +18,7 @@ import hiredis
 from redis.asyncio.connection import parse_url
 
 from gateway.broker.backoff import backoff_seconds
-from gateway.broker.connection import Connection
+from gateway.broker.connection import Connection, Reads
 from gateway.broker.dial import dial, shake_hands
 from gateway.broker.generation import Generation, Ingest, Refused
 from gateway.logs import get_logger
@@ -93,9 +93,9 @@ class Link:
             self._generation.end(Refused(reason))
 
     @property
-    def large_reads(self) -> int:
-        """Of this generation: after each, more may wait in the socket. See `Connection`."""
-        return self._generation.connection.large_reads if self._generation is not None else 0
+    def reads(self) -> Reads:
+        """Of this generation."""
+        return self._generation.connection.reads if self._generation is not None else Reads(0, 0)
 
     def wake(self) -> None:
         if not self._waking:
@@ -178,10 +178,13 @@ class Link:
                 count_at += _COUNT_SECONDS
                 generation.count_subscriptions()
             connection = generation.connection
-            heard = connection.answers, connection.large_reads
+            answers, reads = connection.answers, connection.reads
             await asyncio.wait({generation.lost}, timeout=self._interval_seconds)
             self.state.round_trip_seconds = generation.round_trip_seconds
-            silent = silent + 1 if (connection.answers, connection.large_reads) == heard else 0
+            if connection.answers != answers:
+                silent = 0
+            elif not connection.reads.behind_since(reads):
+                silent += 1
             if silent == most_silent:
                 generation.end(TimeoutError("Redis did not answer a position read"))
 

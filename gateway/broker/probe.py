@@ -80,15 +80,15 @@ class Probe:
 
     async def _silent(self, heard: asyncio.Future[None]) -> bool:
         """Whether nothing was heard within the deadline, in short waits: a loop that was stopped for
-        longer than the deadline gets the time to read what has arrived meanwhile. A wait in which much was
-        read does not count: the probe may stand behind it."""
+        longer than the deadline gets the time to read what has arrived meanwhile. A wait after which the node
+        is still behind does not count."""
         parts, silent = 10, 0
         while silent < parts:
-            large_reads = self._link.large_reads
+            reads = self._link.reads
             done, _ = await asyncio.wait({heard}, timeout=self._deadline_seconds / parts)
             if done:
                 return False
-            silent = silent + 1 if self._link.large_reads == large_reads else 0
+            silent += not self._link.reads.behind_since(reads)
         return True
 
     async def _publish(self, token: bytes) -> None:

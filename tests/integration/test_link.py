@@ -15,6 +15,7 @@ from gateway.hub.hub import Hub
 from gateway.protocol.interest import Interest
 from publisher import Event, Publisher
 from publisher.channels import Channel, Partition
+from tests.chaos.proxy import Proxy
 from tests.support.simulation import SimLog
 from tests.support.wait import aeventually
 
@@ -144,6 +145,28 @@ async def test_a_link_that_falls_silent_after_much_is_given_up(own_redis: RedisS
         own_redis.pause()
         await aeventually(lambda: not node.link.state.connected, seconds=5)
         assert "did not answer a position read" in node.link.state.last_error
+
+
+async def test_a_link_on_which_much_comes_and_no_answer_is_given_up(
+    own_redis: RedisServer, prefix: str
+) -> None:
+    with Proxy(own_redis.port) as proxy, own_redis.client() as redis:
+        node = Node(proxy.url, prefix, position_read_seconds=0.05, deadline_seconds=0.5)
+        async with running(node):
+            node.interest.want(Channel("a"))
+            node.link.interest_changed()
+            await aeventually(lambda: node.interest.unconfirmed == 0)
+            connection = node.link._generation.connection  # type: ignore[union-attr]
+            proxy.silence(up=True)
+            much = "x" * 400_000
+
+            def given_up() -> bool:
+                redis.publish(Partition(prefix).live(Channel("a")), much)
+                return not node.link.state.connected
+
+            await aeventually(given_up, seconds=10)
+            assert connection.large_reads > 5
+            assert "did not answer a position read" in node.link.state.last_error
 
 
 async def test_nothing_is_left_of_channels_that_came_and_went(redis_server: RedisServer, prefix: str) -> None:
