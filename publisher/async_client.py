@@ -25,23 +25,20 @@ from redis.backoff import NoBackoff
 if TYPE_CHECKING:
     from typing import Self
 
-try:
-    from hiredis import Reader
-except ImportError:  # the base install has redis-py's parser in Python
-    Reader = None  # type: ignore[assignment, misc]
-
 T = TypeVar("T")
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
     """redis-py's, in C or in Python, that forgets what it has read of a reply with the connection."""
 
+    _reader: Any
+
     def on_disconnect(self) -> None:
         super().on_disconnect()
-        if Reader is None:
+        if hasattr(self, "_clear"):
             self._clear()
         else:
-            self._reader = Reader()
+            self._reader = type(self._reader)()
 
 
 class AsyncClient:
