@@ -13,7 +13,8 @@ from typing import Final, NamedTuple, NewType
 
 Epoch = NewType("Epoch", str)
 
-_U64: Final = 2**64 - 1
+MAX_NUMBER: Final = 2**64 - 1
+"""Of a position: Redis' numbers have 64 bits."""
 _ID = re.compile(r"(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,19})-([0-9a-f]{6})", re.ASCII)
 
 
@@ -31,7 +32,7 @@ class Position(NamedTuple):
         """Read `<ms>-<seq>` as Redis writes it. ValueError for anything else."""
         ms, _, seq = text.partition("-")
         position = cls(int(ms), int(seq))
-        if str(position) != text or not (0 <= position.ms <= _U64 and 0 <= position.seq <= _U64):
+        if str(position) != text or not (0 <= position.ms <= MAX_NUMBER and 0 <= position.seq <= MAX_NUMBER):
             raise ValueError(f"not a position: {text[:64]!r}")
         return position
 
@@ -39,7 +40,7 @@ class Position(NamedTuple):
         """The greatest position below this one. `Position(0, 0)` has none, and stays."""
         if self.seq:
             return Position(self.ms, self.seq - 1)
-        return Position(self.ms - 1, _U64) if self.ms else self
+        return Position(self.ms - 1, MAX_NUMBER) if self.ms else self
 
 
 ORIGIN: Final = Position(0, 0)
@@ -63,6 +64,6 @@ class EventId:
         if match is None:
             raise ValueError(f"not an event id: {text[:64]!r}")
         ms, seq = int(match[1]), int(match[2])
-        if ms > _U64 or seq > _U64:
+        if ms > MAX_NUMBER or seq > MAX_NUMBER:
             raise ValueError(f"not an event id: {text[:64]!r}")
         return cls(Position(ms, seq), Epoch(match[3]))

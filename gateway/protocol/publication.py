@@ -17,17 +17,27 @@ _OVERHEAD_BYTES: Final = 600
 class Publication:
     """One event, shared by every connection that gets it."""
 
-    __slots__ = ("_frames", "channel", "data", "id", "kind", "position", "prev", "type", "wall_ms")
+    __slots__ = (
+        "_frames",
+        "channel",
+        "data",
+        "id",
+        "kind",
+        "position",
+        "prev",
+        "size_bytes",
+        "type",
+        "wall_ms",
+    )
 
     def __init__(self, channel: Channel, payload: Payload) -> None:
         self.channel = channel
-        self.id: EventId = payload.id
-        self.position: Position = payload.id.position
-        self.prev: Position = payload.prev
-        self.wall_ms = payload.wall_ms
-        self.kind = payload.kind
-        self.type = payload.type
-        self.data = payload.data
+        self.id: EventId
+        self.prev: Position
+        self.id, self.prev, self.wall_ms, self.kind, self.type, self.data = payload
+        self.position: Position = self.id.position
+        self.size_bytes = 2 * len(self.data) + _OVERHEAD_BYTES
+        """About what it holds in memory: its data, and a frame of the same size."""
         self._frames: list[bytes | None] = [None] * sse.ENCODINGS
 
     @classmethod
@@ -41,11 +51,6 @@ class Publication:
         data = b'{"channel":"%b"}' % channel.encode()
         kind, type_ = Kind.END, END_TYPE.encode()
         return cls(channel, Payload(id_, id_.position.before(), id_.position.ms, kind, type_, data))
-
-    @property
-    def size_bytes(self) -> int:
-        """About what it holds in memory: its data, and a frame of the same size."""
-        return 2 * len(self.data) + _OVERHEAD_BYTES
 
     def frame(self, encoding: Encoding) -> bytes:
         """The event's bytes on a connection of this encoding."""
