@@ -35,10 +35,12 @@ class HotTail:
         self._ring.append(publication)
         self.bytes += publication.size_bytes
 
-    def drop_oldest(self) -> None:
+    def drop_oldest(self) -> int:
+        """Returns how many bytes that frees."""
         oldest = self._ring.popleft()
         self.bytes -= oldest.size_bytes
         self.floor = self.floor_last = oldest.position
+        return oldest.size_bytes
 
     def reaches(self, cursor: Position) -> bool:
         """Whether the ring alone holds all that comes after `cursor`."""
@@ -80,28 +82,21 @@ class HotTails:
         self.dropped = 0
 
     def append(self, tail: HotTail, publication: Publication) -> None:
-        self.bytes -= tail.bytes
         tail.append(publication)
+        self.bytes += publication.size_bytes
         while tail.bytes > self._channel_bytes and len(tail):
-            tail.drop_oldest()
+            self.bytes -= tail.drop_oldest()
             self.dropped += 1
-        self.bytes += tail.bytes
-        self._by_age[tail] = None
-        self._by_age.move_to_end(tail)
-        while self.bytes > self._node_bytes and self._by_age:
-            quietest = next(iter(self._by_age))
-            self._shrink(quietest)
-
-    def _shrink(self, tail: HotTail) -> None:
-        self.bytes -= tail.bytes
-        excess = self.bytes + tail.bytes - self._node_bytes
-        target = tail.bytes - excess
-        while len(tail) and tail.bytes > target:
-            tail.drop_oldest()
-            self.dropped += 1
-        self.bytes += tail.bytes
-        if not len(tail):
-            del self._by_age[tail]
+        by_age = self._by_age
+        by_age[tail] = None
+        by_age.move_to_end(tail)
+        while self.bytes > self._node_bytes and by_age:
+            quietest = next(iter(by_age))
+            if len(quietest):
+                self.bytes -= quietest.drop_oldest()
+                self.dropped += 1
+            else:
+                del by_age[quietest]
 
     def discard(self, tail: HotTail) -> None:
         """The channel's tail is gone: unsubscribed, or of an older generation."""
