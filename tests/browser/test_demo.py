@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 ID = re.compile(r"\d+-\d+-[0-9a-f]{6}")
 LINE_MS = 15_000
+expect.set_options(timeout=LINE_MS)
 
 
 class DevGateway:
