@@ -71,6 +71,7 @@ class Gateway:
             position_read_seconds=settings.position_read_seconds,
             deadline_seconds=settings.link_deadline_seconds,
             reconnect_max_seconds=settings.reconnect_max_seconds,
+            turn_seconds=settings.turn_ms / 1000,
         )
         self.probe = Probe(
             settings.redis_url,
@@ -154,6 +155,7 @@ class Gateway:
         yield gauge("channels", "Channels that this node follows.", len(node.channels))
         yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
         yield counter("events_ingested", "Events taken from the Redis link.", counts.ingested)
+        yield counter("batches", "Batches of them, each one write to each of its streams.", counts.batches)
         yield counter("events_invalid", "Messages that are not events of ours.", counts.invalid)
         yield counter("entries_invalid", "Stream entries that are not ours.", self.reads.invalid_entries)
         yield counter("events_delivered", "Events written to live streams.", groups.delivered)

@@ -108,6 +108,13 @@ class Settings(BaseSettings):
     heartbeat_seconds: float = _setting(
         "HTTP", 15.0, "How often every stream gets a comment line.", ge=0.01, le=3600
     )
+    turn_ms: float = _setting(
+        "HTTP",
+        10.0,
+        "Under load, how long events gather at most so that they share a write; 0: not at all.",
+        ge=0,
+        le=1000,
+    )
     max_stream_age_seconds: float = _setting(
         "HTTP",
         1800.0,

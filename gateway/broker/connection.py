@@ -4,6 +4,11 @@ redis-py's asyncio pub/sub hides a reconnect or raises, never notices a stalled 
 UNSUBSCRIBE that was in flight; and it costs one `await` a message. Here `data_received` decodes all that
 has arrived, synchronously, and the listener hears of the end of each batch.
 
+What arrives while streams are written to is the next batch, and shares their next write. After a batch that
+took a while the connection rests for as long before it reads on, so that more events share a write and the
+loop has time for others; but for that, batches begin no further apart than `turn_seconds`. A quiet node
+never rests.
+
 Pushes and replies come on one connection in the order in which Redis executed the commands: that is
 what makes a position read on it exact.
 """
@@ -14,6 +19,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import hiredis
@@ -25,6 +31,8 @@ pack: Final = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.p
 _PUSH: Final = hiredis.PushNotification
 _MUCH_BYTES: Final = 65_536
 """Loops read up to 256 KB at once (less under TLS); of a socket that is read dry, what has just come."""
+_LEAST_REST_SECONDS: Final = 0.001
+"""uvloop's timers count in milliseconds."""
 _NOT_ENOUGH: Final = object()
 
 
@@ -53,18 +61,25 @@ class Listener(Protocol):
     def push(self, push: list[Any]) -> None:
         """A push message, in order."""
 
-    def end_of_batch(self) -> None:
-        """All that had arrived is dispatched."""
+    def end_of_batch(self) -> bool:
+        """All that had arrived is dispatched. Whether anything was written to streams."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called once; nothing follows."""
 
 
+def rest_seconds(took_seconds: float, turn_seconds: float) -> float:
+    """How long to let events gather after a batch that took so long; 0 where that is not worth a timer."""
+    rest = min(took_seconds, turn_seconds - took_seconds)
+    return rest if rest >= _LEAST_REST_SECONDS else 0.0
+
+
 class Connection(asyncio.Protocol):
     """One connection, one generation: it is never reused after it was lost."""
 
-    def __init__(self, listener: Listener, *, user_timeout_seconds: float) -> None:
+    def __init__(self, listener: Listener, *, user_timeout_seconds: float, turn_seconds: float) -> None:
         self._listener = listener
+        self._turn_seconds = turn_seconds
         self._user_timeout_seconds = user_timeout_seconds
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._waiting: deque[Then] = deque()
@@ -92,7 +107,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.closed:
             return
-        if len(data) >= _MUCH_BYTES:
+        started = perf_counter()
+        much = len(data) >= _MUCH_BYTES
+        if much:
             self.large_reads += 1
         else:
             self.dry_reads += 1
@@ -115,7 +132,10 @@ class Connection(asyncio.Protocol):
         except ProtocolError as error:
             self.abort(error)
             return
-        listener.end_of_batch()
+        if listener.end_of_batch() and not much:
+            rest = rest_seconds(perf_counter() - started, self._turn_seconds)
+            if rest:
+                self._rest(rest)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost(self._error or exc)
@@ -137,6 +157,11 @@ class Connection(asyncio.Protocol):
             return
         self._waiting.extend(then for _, then in commands if then is not None)
         self._transport.write(b"".join(pack(command) for command, _ in commands))
+
+    def _rest(self, seconds: float) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(seconds, self._transport.resume_reading)
 
     async def ask(self, *command: str | bytes | int) -> Reply:
         """Send one command and wait for its reply; an error reply is raised."""

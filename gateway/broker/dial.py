@@ -33,12 +33,14 @@ class Greeting:
     """It has a policy that evicts, and a bound that makes it do so."""
 
 
-async def dial(options: Mapping[str, Any], listener: Listener, *, user_timeout_seconds: float) -> Connection:
+async def dial(
+    options: Mapping[str, Any], listener: Listener, *, user_timeout_seconds: float, turn_seconds: float
+) -> Connection:
     """Connect. `options` are what redis-py's `parse_url` makes of a URL."""
     loop = asyncio.get_running_loop()
 
     def factory() -> Connection:
-        return Connection(listener, user_timeout_seconds=user_timeout_seconds)
+        return Connection(listener, user_timeout_seconds=user_timeout_seconds, turn_seconds=turn_seconds)
 
     if "path" in options:
         _, connection = await loop.create_unix_connection(factory, options["path"])

@@ -54,6 +54,7 @@ class Link:
         position_read_seconds: float = 1.0,
         deadline_seconds: float = 5.0,
         reconnect_max_seconds: float = 5.0,
+        turn_seconds: float = 0.01,
     ) -> None:
         self.state = LinkState()
         self.up = asyncio.Event()
@@ -68,6 +69,7 @@ class Link:
         self._interval_seconds = position_read_seconds
         self._deadline_seconds = deadline_seconds
         self._reconnect_max_seconds = reconnect_max_seconds
+        self._turn_seconds = turn_seconds
         self._log = get_logger("link")
         self._generation: Generation | None = None
         """The one whose handshake is done."""
@@ -141,7 +143,10 @@ class Link:
         try:
             async with asyncio.timeout(self._deadline_seconds):
                 connection = generation.connection = await dial(
-                    self._options, generation, user_timeout_seconds=self._deadline_seconds
+                    self._options,
+                    generation,
+                    user_timeout_seconds=self._deadline_seconds,
+                    turn_seconds=self._turn_seconds,
                 )
                 greeting = await shake_hands(connection, self._options, self._partition)
             self.state.connected = True

@@ -266,8 +266,10 @@ class Hub:
         else:
             channel.end = None
 
-    def end_of_batch(self) -> None:
-        """All that had arrived is ingested: one write for each live subscription."""
+    def end_of_batch(self) -> bool:
+        """All that had arrived is ingested: one write for each live subscription. Whether there was any."""
+        written = self.groups.dirty
+        self.counts.batches += written
         self.groups.flush()
         if self._ended:
             ended, self._ended = self._ended, []
@@ -277,3 +279,4 @@ class Hub:
                         self.groups.leave(subscription)
                         subscription.phase = Phase.ENDED
                         subscription.sink.end(CloseReason.CHANNELS_ENDED)
+        return written

@@ -64,6 +64,7 @@ class Counts:
     """What the hub counts; the metrics read it."""
 
     ingested: int = 0
+    batches: int = 0
     invalid: int = 0
     replayed: int = 0
     replays_from_log: int = 0
