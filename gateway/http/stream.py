@@ -51,10 +51,11 @@ class EventStream(asyncio.Protocol):
     )
 
     subscription: Subscription
+    _transport: asyncio.Transport
+    """From the hand-over on; nothing is written before."""
 
     def __init__(self, owner: Owner, *, chunked: bool) -> None:
         self._owner = owner
-        self._transport: asyncio.Transport | None = None
         self._ready: asyncio.Future[None] | None = None
         self.chunked = chunked
         self.full = False
@@ -100,10 +101,10 @@ class EventStream(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Write whole frames."""
-        transport = self._transport
-        # A closing transport takes no more; uvloop's raises, and would cost the others their turn.
-        if transport is not None and self.reason is None and not transport.is_closing():
-            transport.write(data)
+        # With a reason, its transport is closing, and takes no more; uvloop's raises once it is closed, and
+        # would cost the others their turn. To ask the transport itself costs 0.03 us, of 4.9 for a write.
+        if self.reason is None:
+            self._transport.write(data)
 
     def end(self, reason: CloseReason) -> None:
         """End the stream behind what was written; the client will come back, unless told otherwise."""
@@ -112,20 +113,18 @@ class EventStream(asyncio.Protocol):
         if self.chunked:
             self.write(sse.LAST_CHUNK)
         self.reason = reason
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
 
     # For the owner.
 
     def abort(self, reason: CloseReason) -> None:
         """Drop the connection, with what is still in its buffer."""
         self.reason = self.reason or reason
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     @property
     def backlog_bytes(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._transport.get_write_buffer_size()
 
     # asyncio.Protocol
 
@@ -143,7 +142,10 @@ class EventStream(asyncio.Protocol):
         if self.uploaded_bytes > self._owner.max_upload_bytes:
             self.abort(CloseReason.UPLOADED)
 
+    def eof_received(self) -> None:
+        """The client has gone; the transport closes itself."""
+        self.reason = self.reason or CloseReason.CLIENT_LEFT
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
         self.reason = self.reason or CloseReason.CLIENT_LEFT
         self._owner.closed(self)
