@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway import garbage
 from gateway.app import Gateway
 from gateway.http.listening import address, bind, listen
 from gateway.logs import get_logger
@@ -111,7 +112,9 @@ async def _serve(
         running.append(spawn(gateway.link.run(), "link"))
         running.append(spawn(gateway.probe.run(), "probe"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
+        running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
+        garbage.settle()
         announcing = spawn(_announce(gateway, on_ready), "announce")
 
         await stop.wait()

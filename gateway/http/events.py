@@ -107,6 +107,7 @@ class Events:
             self._waiting -= 1
             if not started:
                 self._hub.unregister(subscription, asyncio.get_running_loop().time())
+                del stream.subscription
         # aiohttp has forgotten the connection: this is written nowhere.
         return web.Response()
 

@@ -149,3 +149,5 @@ class EventStream(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.reason = self.reason or CloseReason.CLIENT_LEFT
         self._owner.closed(self)
+        # It holds this stream as its sink: a circle that only the collector would find. See gateway.garbage.
+        del self.subscription

@@ -24,7 +24,7 @@ LAYERS: Final = (
 )
 """Of the package `gateway`, from the bottom up. Those of one layer don't import each other."""
 
-LEAVES: Final = frozenset({"settings", "logs", "metrics"})
+LEAVES: Final = frozenset({"settings", "logs", "metrics", "garbage"})
 """May import `gateway.protocol` and no more of the gateway. Not for `protocol` and `hub`."""
 
 WIRE_CONTRACT: Final = frozenset({"channels", "ids", "payload", "errors"})
