@@ -38,15 +38,11 @@ def event(type_: bytes, data: bytes, id_: str | None) -> bytes:
 
     An empty type is the default one, `message`. Without an id the client keeps the one it has.
     """
-    lines = [b"event: %b\n" % type_] if type_ else []
     if b"\n" in data or b"\r" in data:
-        lines += [b"data: %b\n" % line for line in _LINE_ENDS.split(data)]
-    else:
-        lines.append(b"data: %b\n" % data)
-    if id_ is not None:
-        lines.append(b"id: %b\n" % id_.encode())
-    lines.append(b"\n")
-    return b"".join(lines)
+        data = b"\ndata: ".join(_LINE_ENDS.split(data))
+    type_line = b"event: %b\n" % type_ if type_ else b""
+    id_line = b"id: %b\n" % id_.encode() if id_ is not None else b""
+    return b"%bdata: %b\n%b\n" % (type_line, data, id_line)
 
 
 def retry(milliseconds: int) -> bytes:
