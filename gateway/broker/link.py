@@ -149,6 +149,8 @@ class Link:
                     turn_seconds=self._turn_seconds,
                 )
                 greeting = await shake_hands(connection, self._options, self._partition)
+            if generation.lost.done():  # since the last answer
+                return generation.lost.result()
             self.state.connected = True
             self.state.generation += 1
             self.state.lost_at = None

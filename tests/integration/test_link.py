@@ -7,8 +7,10 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gateway.broker import link as link_module
+from gateway.broker.dial import shake_hands
 from gateway.broker.link import Link
 from gateway.broker.probe import Probe
 from gateway.hub.hub import Hub
@@ -20,6 +22,10 @@ from tests.support.simulation import SimLog
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
+    import pytest
+
+    from gateway.broker.connection import Connection
+    from gateway.broker.dial import Greeting
     from tests.support.redis_server import RedisServer
 
 
@@ -167,6 +173,26 @@ async def test_a_link_on_which_much_comes_and_no_answer_is_given_up(
             await aeventually(given_up, seconds=10)
             assert connection.large_reads > 5
             assert "did not answer a position read" in node.link.state.last_error
+
+
+async def test_a_link_that_is_lost_with_its_last_greeting_does_not_begin(
+    redis_server: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(redis_server.url, prefix)
+    in_sync: list[bool] = []
+
+    async def lost_at_first(connection: Connection, *arguments: Any) -> Greeting:
+        in_sync.append(node.hub.node.in_sync)
+        greeting = await shake_hands(connection, *arguments)
+        if len(in_sync) == 1:
+            connection.abort(ConnectionResetError("lost"))
+        return greeting
+
+    monkeypatch.setattr(link_module, "shake_hands", lost_at_first)
+    async with running(node):
+        assert in_sync == [False, False]
+        assert node.hub.node.in_sync
+        assert node.link.state.generation == 1
 
 
 async def test_nothing_is_left_of_channels_that_came_and_went(redis_server: RedisServer, prefix: str) -> None:
