@@ -222,8 +222,7 @@ class Subscription:
         if not self.opened:
             self.opened = True
             data = b'{"resumed":true}' if self.resumed else b'{"resumed":false}'
-            frame = sse.event(b"fanlight.open", data, str(position))
-            frames.append(sse.chunk(frame) if self.encoding.chunked else frame)
+            frames.append(self.encoding.framed(sse.event(b"fanlight.open", data, str(position))))
             self.shown = position
         if frames:
             self.sink.write(b"".join(frames))

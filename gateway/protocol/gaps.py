@@ -63,5 +63,4 @@ class Gap:
             },
             separators=(",", ":"),
         ).encode()
-        frame = sse.event(GAP_TYPE, data, None if id_ is None else str(id_))
-        return sse.chunk(frame) if encoding.chunked else frame
+        return encoding.framed(sse.event(GAP_TYPE, data, None if id_ is None else str(id_)))

@@ -60,9 +60,7 @@ class Publication:
             # `fanlight.end` says its channel itself, like the other events of ours.
             wrapped = encoding.envelope and self.kind is not Kind.END
             data = sse.enveloped(self.channel, self.data) if wrapped else self.data
-            frame = sse.event(self.type, data, str(self.id))
-            if encoding.chunked:
-                frame = sse.chunk(frame)
+            frame = encoding.framed(sse.event(self.type, data, str(self.id)))
             self._frames[slot] = frame
         return frame
 

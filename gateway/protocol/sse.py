@@ -29,6 +29,10 @@ class Encoding(NamedTuple):
     def slot(self) -> int:
         return self.chunked + 2 * self.envelope
 
+    def framed(self, frame: bytes) -> bytes:
+        """The frame as it goes to such a connection."""
+        return chunk(frame) if self.chunked else frame
+
 
 ENCODINGS: Final = 4
 
