@@ -160,7 +160,10 @@ class Gateway:
         yield counter("entries_invalid", "Stream entries that are not ours.", self.reads.invalid_entries)
         yield counter("events_delivered", "Events written to live streams.", groups.delivered)
         yield counter("events_replayed", "Events written in replays.", counts.replayed)
-        yield counter("delivered_bytes", "Bytes written to live streams.", groups.delivered_bytes)
+        yield counter(
+            "delivered_bytes", "Bytes written to live streams, before compression.", groups.delivered_bytes
+        )
+        yield from self._compression_metrics()
         yield counters(
             "replay_steps",
             "Steps of replays, by where the events came from.",
@@ -187,6 +190,15 @@ class Gateway:
         )
         yield counter("published", "Events published over HTTP.", self.publish.published_total)
         yield counter("publish_refused", "Events refused over HTTP.", self.publish.refused_total)
+
+    def _compression_metrics(self) -> Iterable[Metric]:
+        units = self.events.units
+        yield gauge("streams_compressed", "Open event streams that are compressed.", self.streams.compressed)
+        yield counter("compression_plain_bytes", "Bytes of compressed streams, as plain.", units.plain_bytes)
+        yield counter("compression_wire_bytes", "The same bytes, as they were sent.", units.wire_bytes)
+        yield counter("compression_units", "Writes compressed, each for all that get it.", units.made)
+        yield gauge("compression_cache_bytes", "Compressed writes kept, plain too.", units.kept_bytes)
+        yield counter("compression_cache_dropped", "Of those, dropped at the bound.", units.dropped)
 
     async def aclose(self) -> None:
         """Close the connections for commands."""

@@ -133,6 +133,15 @@ class Settings(BaseSettings):
         "HTTP", 10.0, "How long a stop takes to close its streams, spread out.", ge=0, le=600
     )
 
+    compression: Literal["off", "gzip"] = _setting(
+        "HTTP",
+        "off",
+        "Compress streams for clients that take gzip; not where secrets stand next to strangers' text.",
+    )
+    compression_level: int = _setting(
+        "HTTP", 4, "How hard compression tries: 1 is the fastest, 9 the smallest.", ge=1, le=9
+    )
+
     publish_token: SecretStr | None = _setting(
         "Publishing", None, "The bearer token of POST /publish, visible ASCII; without it publishing is off."
     )
@@ -187,6 +196,13 @@ class Settings(BaseSettings):
     )
     hot_tails_bytes: int = _setting(
         "Memory", 67_108_864, "The same, for all channels of this node together.", ge=0, le=1_099_511_627_776
+    )
+    compression_cache_bytes: int = _setting(
+        "Memory",
+        4_194_304,
+        "What was compressed last, kept with its plain bytes for further streams.",
+        ge=0,
+        le=1_073_741_824,
     )
     page_bytes: int = _setting(
         "Memory", 262_144, "About how much a replay reads at once.", ge=1, le=1_073_741_824

@@ -11,6 +11,12 @@ _ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
 
 
+def varied(headers: Mapping[str, str], field: str) -> dict[str, str]:
+    """The headers of an answer that depends on this field of the request too (RFC 9110, section 12.5.5)."""
+    vary = headers.get("Vary")
+    return {**headers, "Vary": field if vary is None else f"{vary}, {field}"}
+
+
 class Cors:
     """Which origins may read the answers."""
 

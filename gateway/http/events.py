@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
+from gateway.http.cors import varied
+from gateway.http.gzip_stream import GzipStream
 from gateway.http.problems import problem
 from gateway.http.stream import EventStream
 from gateway.hub.subscription import Subscription
 from gateway.protocol import sse
+from gateway.protocol.compression import Units
+from gateway.protocol.negotiation import accepts_gzip
 from gateway.protocol.request import BadRequest, StreamRequest
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+_GZIP: Final = {"Content-Encoding": "gzip"}
 _METHODS: Final = "GET, HEAD, OPTIONS"
 _SHED_FACTOR: Final = 2.0
 """Who was turned away comes back later than who was merely cut off."""
@@ -48,6 +53,7 @@ class Events:
         self._streams = streams
         self._cors = cors
         self._settings = settings
+        self.units = Units(settings.compression_level, settings.compression_cache_bytes)
         self.shed_total = 0
         self._waiting = 0
 
@@ -62,27 +68,27 @@ class Events:
 
     async def head(self, request: web.Request) -> web.Response:
         """What GET would answer, without subscribing."""
-        cors = self._cors.headers(request.headers)
+        common = self._common(request)
         try:
             self._parse(request)
         except BadRequest as error:
-            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
-        return web.Response(headers=_HEADERS | cors)
+            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=common)
+        coding = _GZIP if self._compresses(request) else {}
+        return web.Response(headers={**_HEADERS, **coding, **common})
 
     async def get(self, request: web.Request) -> web.Response:
-        cors = self._cors.headers(request.headers)
+        common = self._common(request)
         try:
             asked = self._parse(request)
         except BadRequest as error:
-            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
+            return problem(HTTPStatus.BAD_REQUEST, str(error), headers=common)
         if not self._may_enter():
-            return self._shed(request, cors)
-        chunked = request.version >= HttpVersion11
-        stream = EventStream(self._streams, chunked=chunked)
+            return self._shed(request, common)
+        stream = self._stream(request, asked)
         subscription = stream.subscription = Subscription(
             stream,
             asked.channels,
-            encoding=sse.Encoding(chunked, asked.envelope),
+            encoding=stream.encoding,
             cursor=asked.cursor,
             last=asked.last,
         )
@@ -95,14 +101,15 @@ class Events:
                     await stream.wait_ready()
             # From here to the end without an await: nothing may come between floors and start.
             if not self._streams.accepting:
-                return self._shed(request, cors)  # a drain has begun, and ends those that were open then
+                return self._shed(request, common)  # a drain has begun, and ends those that were open then
             if self._hub.is_finished(subscription):
-                return web.Response(status=204, headers={"Cache-Control": "no-store", **cors})
-            started = stream.take_over(request, self._head(chunked, cors))
+                return web.Response(status=204, headers={"Cache-Control": "no-store", **common})
+            head = self._head(request, stream, common)
+            started = stream.take_over(request, head, sse.retry(self._streams.retry_ms()))
             if started:
                 self._hub.start(subscription)
         except TimeoutError:
-            return self._shed(request, cors)
+            return self._shed(request, common)
         finally:
             self._waiting -= 1
             if not started:
@@ -123,13 +130,30 @@ class Events:
             max_last=self._settings.max_last_events,
         )
 
+    def _common(self, request: web.Request) -> dict[str, str]:
+        """What every answer to this request carries."""
+        cors = self._cors.headers(request.headers)
+        return cors if self._settings.compression == "off" else varied(cors, hdrs.ACCEPT_ENCODING)
+
+    def _compresses(self, request: web.Request) -> bool:
+        # What speaks HTTP/1.0 may be a cache, and knows no Vary.
+        if self._settings.compression == "off" or request.version < HttpVersion11:
+            return False
+        return accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+
+    def _stream(self, request: web.Request, asked: StreamRequest) -> EventStream:
+        if self._compresses(request):
+            return GzipStream(self._streams, self.units, envelope=asked.envelope)
+        chunked = request.version >= HttpVersion11
+        return EventStream(self._streams, sse.Encoding(chunked, asked.envelope))
+
     def _may_enter(self) -> bool:
         streams = self._streams
         if not streams.accepting or not self._hub.node.in_sync:
             return False
         return streams.open + self._waiting < self._settings.max_streams
 
-    def _shed(self, request: web.Request, cors: dict[str, str]) -> web.Response:
+    def _shed(self, request: web.Request, common: dict[str, str]) -> web.Response:
         """Turn a client away so that it comes back."""
         self.shed_total += 1
         retry_ms = self._streams.retry_ms(_SHED_FACTOR)
@@ -137,22 +161,24 @@ class Events:
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "This node takes no new streams at the moment; try again.",
-                headers={"Retry-After": str(max(1, retry_ms // 1000)), **cors},
+                headers={"Retry-After": str(max(1, retry_ms // 1000)), **common},
             )
-        return web.Response(body=sse.retry(retry_ms), headers=_HEADERS | cors)
+        return web.Response(body=sse.retry(retry_ms), headers=_HEADERS | common)
 
-    def _head(self, chunked: bool, cors: dict[str, str]) -> bytes:
-        """The response's head, and the reconnection time."""
+    def _head(self, request: web.Request, stream: EventStream, common: dict[str, str]) -> bytes:
+        """The response's head."""
+        chunked = request.version >= HttpVersion11
         status = "HTTP/1.1 200 OK" if chunked else "HTTP/1.0 200 OK"
-        headers = {**_HEADERS, "Date": formatdate(usegmt=True), **cors}
+        headers = {**_HEADERS, "Date": formatdate(usegmt=True), **common}
+        if stream.compressed:
+            headers |= _GZIP
         # The connection ends with its stream, and says so (RFC 9112, section 9.6): a client or a proxy
         # must not send another request on it, only to have it refused.
         headers["Connection"] = "close"
         if chunked:
             headers["Transfer-Encoding"] = "chunked"
         lines = [status, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        retry = sse.retry(self._streams.retry_ms())
-        return "\r\n".join(lines).encode() + (sse.chunk(retry) if chunked else retry)
+        return "\r\n".join(lines).encode()
 
 
 def _takes_streams(accept: str) -> bool:

@@ -9,7 +9,7 @@ goes back to replay, where it costs no memory, and reads on when the buffer has 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
@@ -32,14 +32,14 @@ class Owner(Protocol):
 
 
 class EventStream(asyncio.Protocol):
-    """A connection as its subscription's sink."""
+    """A connection as its subscription's sink: it is given frames of its `encoding`."""
 
     __slots__ = (
         "_owner",
         "_ready",
         "_transport",
         "bucket",
-        "chunked",
+        "encoding",
         "expires_at",
         "full",
         "mark_bytes",
@@ -53,11 +53,12 @@ class EventStream(asyncio.Protocol):
     subscription: Subscription
     _transport: asyncio.Transport
     """From the hand-over on; nothing is written before."""
+    compressed: ClassVar = False
 
-    def __init__(self, owner: Owner, *, chunked: bool) -> None:
+    def __init__(self, owner: Owner, encoding: sse.Encoding) -> None:
         self._owner = owner
         self._ready: asyncio.Future[None] | None = None
-        self.chunked = chunked
+        self.encoding = encoding
         self.full = False
         """The backlog is over its mark."""
         self.reason: CloseReason | None = None
@@ -81,8 +82,9 @@ class EventStream(asyncio.Protocol):
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
 
-    def take_over(self, request: web.Request, head: bytes) -> bool:
-        """Take the transport from aiohttp, and write the response's head. False if it is gone."""
+    def take_over(self, request: web.Request, head: bytes, line: bytes) -> bool:
+        """Take the transport from aiohttp, and write the response's head and the stream's first line.
+        False if it is gone."""
         transport = request.transport
         if transport is None or transport.is_closing():
             return False
@@ -94,7 +96,7 @@ class EventStream(asyncio.Protocol):
         self._transport = transport
         transport.resume_reading()
         self._owner.opened(self, transport)
-        transport.write(head)
+        transport.write(head + self._first(line))
         return True
 
     # The sink.
@@ -110,10 +112,19 @@ class EventStream(asyncio.Protocol):
         """End the stream behind what was written; the client will come back, unless told otherwise."""
         if self.reason is not None:
             return
-        if self.chunked:
-            self.write(sse.LAST_CHUNK)
+        self._transport.write(self._last())
         self.reason = reason
         self._transport.close()
+
+    # On the wire.
+
+    def _first(self, line: bytes) -> bytes:
+        """What the body begins with."""
+        return self.encoding.framed(line)
+
+    def _last(self) -> bytes:
+        """What the body ends with."""
+        return sse.LAST_CHUNK if self.encoding.chunked else b""
 
     # For the owner.
 

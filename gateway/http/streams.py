@@ -41,6 +41,8 @@ class Streams:
         """False while the node drains."""
         self._drained: asyncio.Event | None = None
         self.open = 0
+        self.compressed = 0
+        """Of the open ones."""
         self.opened_total = 0
         self.closed_total: Counter[CloseReason] = Counter()
 
@@ -59,6 +61,7 @@ class Streams:
         stream.bucket = self.opened_total % _BUCKETS
         self._buckets[stream.bucket].add(stream)
         self.open += 1
+        self.compressed += stream.compressed
         self.opened_total += 1
 
     def filled(self, stream: EventStream) -> None:
@@ -73,6 +76,7 @@ class Streams:
     def closed(self, stream: EventStream) -> None:
         self._buckets[stream.bucket].discard(stream)
         self.open -= 1
+        self.compressed -= stream.compressed
         if not self.open and self._drained is not None:
             self._drained.set()
         now = self._loop.time()
@@ -110,12 +114,11 @@ class Streams:
         elif now > stream.expires_at:
             self.send_away(stream, CloseReason.MAX_AGE)
         else:
-            stream.write(_HEARTBEAT[stream.chunked])
+            stream.write(_HEARTBEAT[stream.encoding.chunked])
 
     def send_away(self, stream: EventStream, reason: CloseReason) -> None:
         """End a stream whose client shall come back, after a time of its own."""
-        frame = sse.retry(self.retry_ms())
-        stream.write(sse.chunk(frame) if stream.chunked else frame)
+        stream.write(stream.encoding.framed(sse.retry(self.retry_ms())))
         stream.end(reason)
 
     # At the end.

@@ -7,7 +7,8 @@
   empty message for a block that holds only a comment or a reconnection time. By the letter of the
   standard a block of `retry:` alone would even erase the last event ID of a client that came back.
 - Each frame is one HTTP/1.1 chunk (RFC 9112, section 7.1) where the connection is chunked; the
-  chunk's framing is part of the shared bytes, so that it costs nothing per connection.
+  chunk's framing is part of the shared bytes, so that it costs nothing per connection. Where it is
+  compressed, frames have none: chunks are around what was compressed (`compression`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from tests.support.sse_parser import ChunkedDecoder, Event, EventStreamParser
+from tests.support.sse_parser import ChunkedDecoder, Event, EventStreamParser, FramingError, GzipDecoder
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class SseConnection:
 
     `status`, `reason`, `version` and `headers` (names in lower case; repeated ones joined with `, `)
     are there once `open` has returned; `wire` is every byte received after the head, `body` the same
-    without the chunk framing, `events` what the parser dispatched.
+    without the chunk framing and the compression, `events` what the parser dispatched.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,6 +36,7 @@ class SseConnection:
         self.wire = bytearray()
         self.body = bytearray()
         self.chunked: ChunkedDecoder | None = None
+        self.gzip: GzipDecoder | None = None
         self.parser = EventStreamParser()
         self.events: list[Event] = []
         self.ended = False
@@ -110,11 +111,15 @@ class SseConnection:
             return []
         self.wire += data
         body = data if self.chunked is None else self.chunked.feed(data)
+        if self.gzip is not None:
+            body = self.gzip.feed(body)
         self.body += body
         if self._length is not None and len(self.body) >= self._length:
             self.ended = True
         if self.chunked is not None and self.chunked.ended:
             self.ended = True
+            if self.gzip is not None and not self.gzip.ended:
+                raise FramingError("the last chunk came before the end of what was compressed")
         events = self.parser.feed(body)
         self.events += events
         return events
@@ -189,6 +194,9 @@ class SseConnection:
         elif "transfer-encoding" in self.headers:
             assert self.headers["transfer-encoding"] == "chunked", head
             self.chunked = ChunkedDecoder()
+            if "content-encoding" in self.headers:
+                assert self.headers["content-encoding"] == "gzip", head
+                self.gzip = GzipDecoder()
         elif "content-length" in self.headers:
             self._length = int(self.headers["content-length"])
             self.ended = self._length == 0

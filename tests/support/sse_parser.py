@@ -1,12 +1,14 @@
-"""Two strict decoders, written from the standards and sharing no code with the gateway.
+"""Strict decoders, written from the standards and sharing no code with the gateway.
 
 `EventStreamParser` follows the WHATWG HTML standard, 9.2.6, "Interpreting an event stream", step by
 step. `ChunkedDecoder` follows RFC 9112, section 7.1, and is stricter than it: no chunk extensions, no
-trailers, no bare line feeds. Both take bytes cut anywhere.
+trailers, no bare line feeds. `GzipDecoder` takes one whole member, and nothing else. All take bytes cut
+anywhere.
 """
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 _BOM = b"\xef\xbb\xbf"
@@ -113,7 +115,7 @@ class EventStreamParser:
 
 
 class FramingError(AssertionError):
-    """The body is not a well-formed sequence of chunks."""
+    """The body is not what its framing, or its coding, has to be."""
 
 
 class ChunkedDecoder:
@@ -174,3 +176,25 @@ class ChunkedDecoder:
         else:
             self.ended = True
         self._left = -1
+
+
+class GzipDecoder:
+    """Decode Content-Encoding: gzip (RFC 1952), what there is as soon as it is there."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(31)
+
+    @property
+    def ended(self) -> bool:
+        """The trailer was there, and right."""
+        return self._inflate.eof
+
+    def feed(self, data: bytes) -> bytes:
+        """What these bytes make known. FramingError at what may not stand there."""
+        try:
+            body = self._inflate.decompress(data)
+        except zlib.error as error:
+            raise FramingError(f"not gzip: {error}") from error
+        if self._inflate.unused_data:
+            raise FramingError(f"bytes after the member: {self._inflate.unused_data[:40]!r}")
+        return body

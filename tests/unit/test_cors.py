@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.http.cors import Cors
+from gateway.http.cors import Cors, varied
 
 APP = "https://app.example"
 ALLOWED = {
@@ -56,3 +56,9 @@ def test_a_preflight_allows_what_a_request_does(
     else:
         assert methods is None
         assert not allowed
+
+
+@pytest.mark.parametrize(("origins", "vary"), [([], "Accept-Encoding"), ([APP], "Origin, Accept-Encoding")])
+def test_an_answer_may_vary_with_more_than_the_origin(origins: list[str], vary: str) -> None:
+    headers = Cors(origins).headers(request(APP))
+    assert varied(headers, "Accept-Encoding") == {**headers, "Vary": vary}

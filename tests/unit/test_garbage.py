@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import garbage
+from gateway.http.gzip_stream import GzipStream
 from gateway.http.stream import EventStream
 from gateway.hub.subscription import Subscription
+from gateway.protocol.compression import Units
+from gateway.protocol.sse import Encoding
 from publisher.channels import Channel
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -41,10 +44,15 @@ def streams() -> int:
     return sum(isinstance(item, EventStream | Subscription) for item in gc.get_objects())
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: EventStream(Owner(), Encoding()), lambda: GzipStream(Owner(), Units(4, 0))],
+    ids=["plain", "compressed"],
+)
 @pytest.mark.usefixtures("no_collector")
-def test_a_stream_that_has_ended_is_freed_at_once() -> None:
+def test_a_stream_that_has_ended_is_freed_at_once(make: Callable[[], EventStream]) -> None:
     before = streams()
-    stream = EventStream(Owner(), chunked=True)
+    stream = make()
     stream.subscription = Subscription(stream, [Channel("a")])
     assert streams() == before + 2
     stream.connection_lost(None)
