@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Self
 
-from tests.support.sse_parser import ChunkedDecoder, Event, EventStreamParser
+from tests.support.sse_parser import ChunkedDecoder, Event, EventStreamParser, GzipDecoder
 
 if TYPE_CHECKING:
     import random
@@ -51,8 +51,9 @@ def at_random_places(random: random.Random) -> Splitter:
 class Passage:
     """One answer, as far as it was passed on, decoded by the strict parser."""
 
-    def __init__(self, status: int) -> None:
-        self.status = status
+    def __init__(self, head: bytes) -> None:
+        self.status = int(head.split(b" ", 2)[1])
+        self.gzip = GzipDecoder() if b"\r\ncontent-encoding: gzip\r\n" in head.lower() else None
         self.wire = bytearray()
         """What follows the head, with the framing of chunks."""
         self.body = bytearray()
@@ -63,6 +64,8 @@ class Passage:
     def passed(self, piece: bytes) -> None:
         self.wire += piece
         body = self._chunks.feed(piece)
+        if self.gzip is not None:
+            body = self.gzip.feed(body)
         self.body += body
         self.events += self.parser.feed(body)
 
@@ -118,7 +121,7 @@ class TcpProxy:
         head = await upstream.readuntil(b"\r\n\r\n")
         for piece in self._split(head):
             await _write(writer, piece)
-        passage = Passage(int(head.split(b" ", 2)[1]))
+        passage = Passage(head)
         left_bytes = None if self._cut_from_bytes is None else self._cut_from_bytes + len(self.passages)
         self.passages.append(passage)
         if passage.status == 204:

@@ -55,8 +55,8 @@ async def kill_and_restart(gateway: GatewayProcess) -> None:
 
 
 @pytest.fixture
-def gateway(start_gateway: StartGateway) -> GatewayProcess:
-    return start_gateway(retry_ms=RETRY_MS)
+def gateway(request: pytest.FixtureRequest, start_gateway: StartGateway) -> GatewayProcess:
+    return start_gateway(retry_ms=RETRY_MS, compression=getattr(request, "param", "off"))
 
 
 @pytest.fixture
@@ -65,6 +65,7 @@ def publisher(redis_server: RedisServer, prefix: str) -> AsyncPublisher:
     return AsyncPublisher(redis_server.url, prefix=prefix)
 
 
+@pytest.mark.parametrize("gateway", ["off", "gzip"], indirect=True)
 async def test_data_of_every_kind_arrives_as_the_standard_says(
     page: Page, gateway: GatewayProcess, publisher: AsyncPublisher
 ) -> None:
@@ -106,6 +107,7 @@ async def test_an_event_of_a_type_that_nobody_asked_for_disturbs_nothing(
     assert [(event.data, event.id) for event in source.messages] == [("heard", after.id)]
 
 
+@pytest.mark.parametrize("gateway", ["off", "gzip"], indirect=True)
 async def test_resumes_after_a_kill_without_a_hole(
     page: Page, gateway: GatewayProcess, publisher: AsyncPublisher
 ) -> None:
@@ -196,6 +198,7 @@ async def test_a_trimmed_stream_is_told_as_a_gap(
     assert told["to"] == ids[first_kept - 1]
 
 
+@pytest.mark.parametrize("gateway", ["off", "gzip"], indirect=True)
 async def test_a_streamed_answer_that_is_cut_completes_and_stops_the_browser(
     page: Page, gateway: GatewayProcess, publisher: AsyncPublisher
 ) -> None:
@@ -246,6 +249,36 @@ async def test_six_channels_on_one_connection(
     ]
     assert len(asked) == 1
     assert b"\nfanlight_streams_open 1.0\n" in gateway.admin_get("/metrics")[1]
+
+
+async def test_a_compressed_stream_arrives_as_it_is_written_and_may_end(
+    page: Page, serve_page: ServePage, start_gateway: StartGateway, publisher: AsyncPublisher
+) -> None:
+    """Each event is awaited before the next is published, over streams that end at their age."""
+    origin = await serve_page()
+    gateway = start_gateway(
+        retry_ms=RETRY_MS,
+        compression="gzip",
+        max_stream_age_seconds=0.5,
+        heartbeat_seconds=0.1,
+        allowed_origins=[origin],
+    )
+    url = events_url(gateway, "a")
+    await page.goto(origin)
+    async with page.expect_response(url) as response:
+        source = await PageSource.follow(page, url)
+    headers = await (await response.value).all_headers()
+    assert headers["content-encoding"] == "gzip"
+    assert headers["vary"] == "Origin, Accept-Encoding"
+    await source.live()
+    published: list[str] = []
+    async with publisher:
+        while len(source.of_type("fanlight.open")) < 4:
+            published.append((await publisher.publish("a", f"{len(published)} " * 50)).id)
+            await source.until(lambda: len(source.messages) == len(published))
+    assert [event.id for event in source.messages] == published
+    assert source.of_type("fanlight.gap") == []
+    assert b'fanlight_streams_closed_total{reason="max_age"}' in gateway.admin_get("/metrics")[1]
 
 
 async def test_cors_with_credentials(

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -52,8 +52,12 @@ DELIVERIES: Mapping[str, tuple[Callable[[], Splitter], str]] = {
     "byte by byte": (lambda: byte_by_byte, ""),
     "at random places": (lambda: at_random_places(random.Random(SEED)), ""),
     "enveloped, byte by byte": (lambda: byte_by_byte, "&envelope=json"),
+    "compressed": (lambda: as_it_comes, ""),
+    "compressed, byte by byte": (lambda: byte_by_byte, ""),
+    "compressed, at random places": (lambda: at_random_places(random.Random(SEED)), ""),
 }
-"""How the answer is cut, and what is added to the query."""
+"""How the answer is cut, and what is added to the query. The name says which gateway it comes from: all
+these clients ask for gzip by themselves."""
 
 
 def seen_by_fetch_event_source(event: Event) -> Event:
@@ -131,11 +135,26 @@ def foreign_prefix() -> str:
 
 
 @pytest.fixture(scope="module")
-def gateway(redis_server: RedisServer, foreign_prefix: str) -> Iterator[GatewayProcess]:
-    with GatewayProcess(
-        redis_url=redis_server.url, prefix=foreign_prefix, retry_ms=1, heartbeat_seconds=0.05
-    ) as gateway:
-        yield gateway
+def gateways(redis_server: RedisServer, foreign_prefix: str) -> Iterator[Mapping[bool, GatewayProcess]]:
+    """One that compresses, and one that does not."""
+    with ExitStack() as started:
+        yield {
+            compressed: started.enter_context(
+                GatewayProcess(
+                    redis_url=redis_server.url,
+                    prefix=foreign_prefix,
+                    retry_ms=1,
+                    heartbeat_seconds=0.05,
+                    compression="gzip" if compressed else "off",
+                )
+            )
+            for compressed in (False, True)
+        }
+
+
+@pytest.fixture(scope="module")
+def gateway(gateways: Mapping[bool, GatewayProcess]) -> GatewayProcess:
+    return gateways[False]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +167,7 @@ class Run:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def runs(
-    redis_server: RedisServer, gateway: GatewayProcess, foreign_prefix: str
+    redis_server: RedisServer, gateways: Mapping[bool, GatewayProcess], foreign_prefix: str
 ) -> dict[tuple[str, str], Run]:
     """All clients follow one channel at once, in every delivery, until it is closed."""
     names = [(name, delivery) for name in CLIENTS if is_installed(name) for delivery in DELIVERIES]
@@ -158,6 +177,7 @@ async def runs(
         proxies, clients = [], []
         for name, delivery in names:
             split, query = DELIVERIES[delivery]
+            gateway = gateways["compressed" in delivery]
             proxies.append(await stack.enter_async_context(TcpProxy(gateway.port, split())))
             url = f"{proxies[-1].url}/events?channel=adversarial&last_event_id=malformed{query}"
             clients.append(await stack.enter_async_context(Client(name, url)))
@@ -209,6 +229,8 @@ async def test_reports_what_the_standard_says(
         raise run.reported
     stream, *others = run.passages
     assert (stream.status, [other.status for other in others]) == (200, [204])
+    assert (stream.gzip is not None) is ("compressed" in delivery)
+    assert stream.gzip is None or stream.gzip.ended
     seen = DEVIATIONS.get(name, as_dispatched)
     assert run.reported == [seen(event) for event in stream.events]
 
@@ -244,14 +266,20 @@ async def test_the_envelope_has_no_deviations(runs: dict[tuple[str, str], Run]) 
 
 
 EVENTS = 60
-_RETRY_LINE = b"9\r\nretry: 1\n\r\n"
+_FIRST = {
+    False: b"9\r\nretry: 1\n\r\n",
+    True: b"a\r\n\x1f\x8b\x08\0\0\0\0\0\0\xff\r\ne\r\n\0\x09\0\xf6\xffretry: 1\n\r\n",
+}
+"""What a stream begins with: the header of gzip if it is compressed, and the reconnection time."""
 _COMMITTED_ONLY = re.compile(rb"\nid: (\S+)\n\Z")
 
 
+@pytest.mark.parametrize("compressed", [False, True], ids=["plain", "compressed"])
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_cut_behind_any_byte_loses_and_repeats_nothing(
     name: str,
-    gateway: GatewayProcess,
+    compressed: bool,
+    gateways: Mapping[bool, GatewayProcess],
     redis_server: RedisServer,
     foreign_prefix: str,
     capsys: pytest.CaptureFixture[str],
@@ -263,21 +291,24 @@ async def test_a_cut_behind_any_byte_loses_and_repeats_nothing(
     dispatches the event. Where the cut comes between that line and the blank line behind it, it resumes
     from an event that it has not reported. The id is the last line of the block, so that this is one
     byte of the stream and no more; no order of the fields avoids it.
+
+    Compressed, a cut may come within a unit: the client has the events before it, and resumes from there.
     """
     need(name)
-    channel = f"cut-{name}"
+    channel = f"cut-{name}-{compressed}"
     async with AsyncPublisher(redis_server.url, prefix=foreign_prefix) as publisher:
         start = await publisher.publish(channel, "start")
         published = await publisher.publish_many(
             Publication(channel=channel, data=f"event {number}\nof {EVENTS}") for number in range(EVENTS)
         )
         await publisher.close(channel)
-    async with TcpProxy(gateway.port, cut_from_bytes=len(_RETRY_LINE)) as proxy:
+    async with TcpProxy(gateways[compressed].port, cut_from_bytes=len(_FIRST[compressed])) as proxy:
         url = f"{proxy.url}/events?channel={channel}&last_event_id={start.id}"
         async with Client(name, url) as client:
             reported = await client.reported()
 
-    assert all(passage.wire.startswith(_RETRY_LINE) for passage in proxy.passages[:-1])
+    assert all(passage.wire.startswith(_FIRST[compressed]) for passage in proxy.passages[:-1])
+    assert all((passage.gzip is not None) is compressed for passage in proxy.passages[:-1])
     messages = [(event.data, event.id) for event in reported if event.type == "message"]
     expected = [(f"event {number}\nof {EVENTS}", each.id) for number, each in enumerate(published)]
     lost = [each for each in expected if each not in messages]
@@ -286,7 +317,7 @@ async def test_a_cut_behind_any_byte_loses_and_repeats_nothing(
     may_lose = {
         match[1].decode() for passage in proxy.passages if (match := _COMMITTED_ONLY.search(passage.body))
     }
-    assert may_lose, "no cut came where it is worst"
+    assert may_lose or compressed, "no cut came where it is worst"
     assert {id_ for _, id_ in lost} <= (may_lose if name == "fetch-event-source" else set())
     assert proxy.passages[-1].status == 204
     with capsys.disabled():

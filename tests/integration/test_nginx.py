@@ -34,6 +34,14 @@ def gateways(start_gateway: StartGateway) -> Gateways:
 
 
 @pytest.fixture
+def compressing(start_gateway: StartGateway) -> Iterator[Nginx]:
+    """In front of gateways that compress."""
+    settings = {"heartbeat_seconds": 0.2, "retry_ms": 100, "compression": "gzip"}
+    with Nginx([start_gateway(**settings).port for _ in range(2)]) as server:
+        yield server
+
+
+@pytest.fixture
 def nginx(gateways: Gateways) -> Iterator[Nginx]:
     with Nginx((gateways[0].port, gateways[1].port)) as server:
         yield server
@@ -68,6 +76,34 @@ async def test_each_event_passes_at_once_and_uncompressed(nginx: Nginx, publishe
             published = publisher.publish("a", str(number))
             event = await connection.next_event(seconds=5)
             assert (event.data, event.id) == (str(number), published.id)
+
+
+async def test_what_a_gateway_has_compressed_passes_at_once_and_as_it_is(
+    compressing: Nginx, publisher: Publisher
+) -> None:
+    url = f"{compressing.url}/events?channel=a"
+    async with (
+        await SseConnection.open(url, headers={"Accept-Encoding": "gzip"}) as compressed,
+        await SseConnection.open(url) as plain,
+    ):
+        assert compressed.headers["content-encoding"] == "gzip"
+        assert "content-encoding" not in plain.headers
+        for connection in (compressed, plain):
+            assert connection.headers["vary"] == "Accept-Encoding"
+            assert (await connection.next_event()).type == "fanlight.open"
+        for number in range(20):  # each is asked for before the next is published
+            data = f"{number} " * 100
+            published = publisher.publish("a", data)
+            for connection in (compressed, plain):
+                event = await connection.next_event(seconds=5)
+                assert (event.data, event.id) == (data, published.id)
+        beats = len(compressed.parser.comments)
+        await compressed.until(lambda: len(compressed.parser.comments) > beats)
+        assert len(compressed.wire) < len(plain.wire) / 3
+        publisher.close("a")
+        for connection in (compressed, plain):
+            await connection.until_end()
+            assert not connection.cut
 
 
 async def test_a_quiet_stream_gets_its_heartbeats(nginx: Nginx) -> None:
