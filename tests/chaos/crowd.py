@@ -22,7 +22,7 @@ async def all_come_back_at_once(world: World, count: int) -> Row:
     async with Run(world, each=1, pace=0.2) as run:
         sets = ([run.a], [run.a, run.b], [run.c], [run.b, run.d])
         crowd = [
-            Subscriber(f"crowd/{n}", channels, world.ports)
+            Subscriber(f"crowd/{n}", channels, world.ports, gzip=n // 2 % 2 == 1)
             for n, channels in zip(range(count), itertools.cycle(sets), strict=False)
         ]
         run.subscribers += crowd
@@ -48,7 +48,7 @@ async def come_and_go(world: World, count: int, cuts: int) -> Row:
     async with Run(world, each=1, pace=0.5) as run:
         sets = ([run.a], [run.a, run.b], [run.c], [run.b, run.d], [run.extra, run.c])
         crowd = [
-            Subscriber(f"crowd/{n}", channels, world.ports)
+            Subscriber(f"crowd/{n}", channels, world.ports, gzip=n // 2 % 2 == 1)
             for n, channels in zip(range(count), itertools.cycle(sets), strict=False)
         ]
         run.subscribers += crowd
@@ -84,7 +84,9 @@ async def come_and_go(world: World, count: int, cuts: int) -> Row:
 async def quiet_channels(world: World, count: int) -> list[str]:
     """`count` subscribers with a channel each of their own, that come once: what is left of them."""
     before = await asyncio.to_thread(world.vitals)
-    crowd = [Subscriber(f"own/{n}", [f"own.{n}"], world.ports, keep=False) for n in range(count)]
+    crowd = [
+        Subscriber(f"own/{n}", [f"own.{n}"], world.ports, gzip=n % 2 == 1, keep=False) for n in range(count)
+    ]
     for subscriber in crowd:
         subscriber.start()
     await aeventually(lambda: all(s.opens for s in crowd), seconds=CROWD_SECONDS, what="all are open")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import zlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -38,11 +39,12 @@ class Subscriber:
         channels: Iterable[str],
         ports: Callable[[], Sequence[int]],
         *,
+        gzip: bool = False,
         receive_buffer_bytes: int | None = None,
         keep: bool = True,
     ) -> None:
-        """`ports` are the gateways', asked at each connect: they are tried in turn. Without `keep`
-        nothing is recorded but the place."""
+        """`ports` are the gateways', asked at each connect: they are tried in turn. With `gzip` it asks
+        for a compressed stream. Without `keep` nothing is recorded but the place."""
         self.followed = Followed(name, tuple(channels))
         self.last_event_id = ""
         self.place = BEGIN
@@ -61,6 +63,7 @@ class Subscriber:
         self._keep = keep
         self._ports = ports
         self._turn = random.randrange(1000)
+        self._gzip = gzip
         self._receive_buffer_bytes = receive_buffer_bytes
         self._stream: _Stream | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -71,6 +74,11 @@ class Subscriber:
     @property
     def connected(self) -> bool:
         return self._stream is not None and self._stream.status == 200
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the stream is, that it has now."""
+        return self._stream is not None and self._stream.compressed
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -159,9 +167,10 @@ class Subscriber:
     def request(self) -> bytes:
         query = urlencode([("channel", channel) for channel in self.followed.channels])
         cursor = f"Last-Event-ID: {self.last_event_id}\r\n" if self.last_event_id else ""
+        coding = "Accept-Encoding: gzip\r\n" if self._gzip else ""
         return (
             f"GET /events?{query} HTTP/1.1\r\nHost: {HOST}\r\nAccept: text/event-stream\r\n"
-            f"Connection: close\r\n{cursor}\r\n"
+            f"Connection: close\r\n{coding}{cursor}\r\n"
         ).encode()
 
     def began(self, stream: _Stream) -> None:
@@ -200,19 +209,24 @@ class Subscriber:
 
 
 class _Stream(asyncio.Protocol):
-    """One connection: head, chunks, lines, events."""
+    """One connection: head, chunks, perhaps gzip, lines, events."""
 
     def __init__(self, owner: Subscriber) -> None:
         self._owner = owner
         self._transport: asyncio.Transport
         self.status = 0
         self._chunked = False
+        self._inflate: zlib._Decompress | None = None
         self._wire = b""
         self._line = b""
         self._left = 0
         """Of the chunk and its line end."""
         self._type = self._data = ""
         self._id = owner.last_event_id
+
+    @property
+    def compressed(self) -> bool:
+        return self._inflate is not None
 
     def abort(self) -> None:
         self._transport.abort()
@@ -241,13 +255,17 @@ class _Stream(asyncio.Protocol):
                 return
             self.status = int(head.split(b" ", 2)[1])
             self._chunked = b"transfer-encoding: chunked" in head.lower()
+            if b"content-encoding: gzip" in head.lower():
+                self._inflate = zlib.decompressobj(31)
             self._owner.answered(self.status)
             if self.status != 200:
                 self.abort()
         if self.status != 200:
             return
         self._wire = b""
-        self._lines(self._unchunk(data) if self._chunked else data)
+        body = self._unchunk(data) if self._chunked else data
+        # What a cut leaves of a unit gives the events that are whole.
+        self._lines(body if self._inflate is None else self._inflate.decompress(body))
 
     def _unchunk(self, data: bytes) -> bytes:
         body = []

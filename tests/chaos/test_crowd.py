@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.chaos.crowd import all_come_back_at_once, come_and_go, quiet_channels
+from tests.chaos.faults import NOTHING
 from tests.chaos.judge import new_world
+from tests.chaos.world import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,14 @@ async def test_1000_come_back_at_once(world: World) -> None:
 async def test_200_come_and_go_while_the_link_is_cut(world: World) -> None:
     row = await come_and_go(world, 200, 10)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
+
+
+async def test_every_other_subscriber_has_a_compressed_stream(world: World) -> None:
+    async with Run(world) as run:
+        assert [subscriber.compressed for subscriber in run.subscribers[:-2]] == [False, True] * 5
+        assert run.away.compressed
+        verdict = await run.finish(NOTHING)
+    assert not verdict.violations, "\n".join(map(str, verdict.violations[:10]))
 
 
 async def test_nothing_stays_of_channels_that_have_gone(world: World) -> None:

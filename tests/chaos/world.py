@@ -39,6 +39,7 @@ QUICK: Mapping[str, Any] = {
     "drain_seconds": 0.5,
     "drain_wait_seconds": 0.2,
     "max_replays": 8,
+    "compression": "gzip",
 }
 MORE_BYTES = 48_000_000
 """By how much a gateway's memory may be larger after a run: hot tails, pages, what the allocator keeps."""
@@ -185,12 +186,18 @@ class Run:
         """Followed by some, and written by nobody unless a fault does."""
         channels = [self.a, self.b, self.c, self.d]
         sets = [[self.a], [self.c], [self.d, self.extra], [self.a, self.b], [*channels, self.extra]]
+        places = [(number, names) for names in sets for number in range(each)]
+        # Every other one asks for gzip: where there are two of a set, one of the two.
         self.subscribers = [
-            Subscriber(f"{'+'.join(c.rpartition('.')[2] for c in names)}/{number}", names, world.ports)
-            for names in sets
-            for number in range(each)
+            Subscriber(
+                f"{'+'.join(c.rpartition('.')[2] for c in names)}/{number}",
+                names,
+                world.ports,
+                gzip=turn % 2 == 1,
+            )
+            for turn, (number, names) in enumerate(places)
         ]
-        self.away = Subscriber("away", [*channels, self.extra], world.ports)
+        self.away = Subscriber("away", [*channels, self.extra], world.ports, gzip=True)
         """Absent during the faults; comes back to what it missed."""
         self.slow = Subscriber("slow", [self.b, self.c], world.ports, receive_buffer_bytes=4096)
         """With a small receive buffer: for faults that keep it from reading."""
