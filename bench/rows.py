@@ -31,6 +31,7 @@ ALL_DELIVERED = (
     Target("gaps", 0, exact=True),
 )
 ONE_CHANNEL = "one channel"
+PLAIN = "plain"
 THOUSAND, TEN_THOUSAND = Audience(1_000), Audience(10_000)
 # A prime number of channels: see Audience.followed_by. Each has about 201 followers, so that 250 events/s
 # make about 50,000 deliveries/s, as 25 events/s of one channel do.
@@ -62,6 +63,15 @@ ROWS = (
             Bare.name: Fanout(partial(Bare, 5), TEN_THOUSAND, 5),
         },
         (Target("cpu_us", 1.4, of=Bare.name), Target("p99_ms", 200), *ALL_DELIVERED),
+    ),
+    Row(
+        "compressed",
+        "Compressed: 1,000 streams of one channel, 50 events/s",
+        {
+            SUBJECT: Fanout(partial(Fanlight, compression="gzip"), THOUSAND, 50, accept_encoding="gzip"),
+            PLAIN: Fanout(Fanlight, THOUSAND, 50),
+        },
+        (Target("cpu_us", 1.2, of=PLAIN), *ALL_DELIVERED),
     ),
     Row(
         "million",

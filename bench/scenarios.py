@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.load import Audience, Load
-from bench.machine import busy_share, cores, cpu_seconds, idle_of
+from bench.machine import CannotRun, busy_share, cores, cpu_seconds, idle_of
 from bench.subjects import Bare, Fanlight, Subject
 
 if TYPE_CHECKING:
@@ -105,11 +105,15 @@ class Fanout:
     publisher: str | None = None
     """Of another kind than the subject's own."""
     sample: int = 1
+    accept_encoding: str = ""
 
     def measure(self, effort: Effort) -> Measured:
         measured = Measured()
         with self.subject() as subject, Load(core=cores().load) as load:
-            load.open(self.audience, [subject.port], until=subject.until)
+            if self.accept_encoding and not load.report()["inflates"]:
+                raise CannotRun("the load client was compiled without zlib (Debian: zlib1g-dev)")
+            until, encoding = subject.until, self.accept_encoding
+            load.open(self.audience, [subject.port], until=until, accept_encoding=encoding)
             if isinstance(subject, Bare):
                 self._listen(measured, subject, load, effort)
             else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.load import Audience, Load
+from gateway.protocol.compression import HEADER, deflated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +121,21 @@ def test_it_follows_what_the_audience_says_and_resumes_with_its_last_id(load: Lo
         for stream in range(9)
     ]
     assert all(b"\r\nLast-Event-ID: 6-0-abcdef\r\n" in request for request in again)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 100_000])
+def test_compressed_events_are_counted(load: Load, piece: int) -> None:
+    if not load.report()["inflates"]:
+        pytest.skip("the load client was compiled without zlib")
+    frames = [OPEN, *(event(f"{n}-0") + event(f"{n}-1") for n in range(6, 406))]
+    units = [HEADER, *(deflated(frame, 4) for frame in frames)]
+    body = chunked(*units)
+    with Server(body, piece) as server:
+        server._bytes = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n") + body
+        load.open(Audience(1), [server.port], accept_encoding="gzip")
+        report = load.wait(800, seconds=10)
+        assert b"\r\nAccept-Encoding: gzip\r\n" in server.requests[0]
+    assert (report["deliveries"], report["opens"], report["violations"]) == (800, 1, 0)
 
 
 def test_streams_that_are_refused_are_an_error(load: Load) -> None:
