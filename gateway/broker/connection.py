@@ -7,7 +7,8 @@ has arrived, synchronously, and the listener hears of the end of each batch.
 What arrives while streams are written to is the next batch, and shares their next write. After a batch that
 took a while the connection rests for as long before it reads on, so that more events share a write and the
 loop has time for others; but for that, batches begin no further apart than `turn_seconds`. A quiet node
-never rests.
+never rests. With 300 streams of one channel and 1,000 events/s a delivery costs 1.5 us instead of 2.4, and
+the median latency is 2.4 ms instead of 1.8.
 
 Pushes and replies come on one connection in the order in which Redis executed the commands: that is
 what makes a position read on it exact.
