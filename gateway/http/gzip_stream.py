@@ -35,8 +35,8 @@ class GzipStream(EventStream):
 
     def write(self, data: bytes) -> None:
         """Write whole frames, as one unit."""
-        if self.reason is None:  # as there
-            self._transport.write(self._unit(data))
+        if self.reason is None:
+            super().write(self._unit(data))
 
     def _unit(self, data: bytes) -> bytes:
         self._checksum = zlib.crc32(data, self._checksum)

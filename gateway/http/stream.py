@@ -1,14 +1,16 @@
 """One event-stream connection, after aiohttp has parsed the request.
 
 The transport is handed over to a slim protocol: aiohttp's objects for the connection and its task are
-freed, and a write goes straight to the transport. There is no queue, no task, no timer and no lock for a
-connection: the transport's write buffer is the backlog, and it is bounded. Over its mark the subscription
-goes back to replay, where it costs no memory, and reads on when the buffer has drained.
+freed, and a write goes straight to the socket. There is no queue, no task, no timer and no lock for a
+connection: what the socket does not take is in the transport's write buffer, the backlog, which is bounded.
+Over its mark the subscription goes back to replay, where it costs no memory, and reads on when the buffer
+has drained.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from gateway.protocol import sse
@@ -24,8 +26,9 @@ class Owner(Protocol):
     """The registry that a stream reports to: `gateway.http.streams`."""
 
     max_upload_bytes: int
+    write_buffer_bytes: int
 
-    def opened(self, stream: EventStream, transport: asyncio.Transport) -> None: ...
+    def opened(self, stream: EventStream) -> None: ...
     def filled(self, stream: EventStream) -> None: ...
     def drained(self, stream: EventStream) -> None: ...
     def closed(self, stream: EventStream) -> None: ...
@@ -35,6 +38,8 @@ class EventStream(asyncio.Protocol):
     """A connection as its subscription's sink: it is given frames of its `encoding`."""
 
     __slots__ = (
+        "_buffered",
+        "_descriptor",
         "_owner",
         "_ready",
         "_transport",
@@ -60,7 +65,9 @@ class EventStream(asyncio.Protocol):
         self._ready: asyncio.Future[None] | None = None
         self.encoding = encoding
         self.full = False
-        """The backlog is over its mark."""
+        """The backlog has been over its mark, and has not drained since."""
+        self._buffered = False
+        """The transport holds some of what was written."""
         self.reason: CloseReason | None = None
         """Why the stream ended; None while it is open."""
         self.uploaded_bytes = 0
@@ -94,9 +101,12 @@ class EventStream(asyncio.Protocol):
         handler.transport = None
         handler.connection_lost(None)
         self._transport = transport
+        self._descriptor = transport.get_extra_info("socket").fileno()
+        transport.set_write_buffer_limits(0)  # it tells whether it holds anything
+        self._buffered = transport.get_write_buffer_size() > 0
         transport.resume_reading()
-        self._owner.opened(self, transport)
-        transport.write(head + self._first(line))
+        self._owner.opened(self)
+        self._through_transport(head + self._first(line))
         return True
 
     # The sink.
@@ -104,9 +114,26 @@ class EventStream(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Write whole frames."""
         # With a reason, its transport is closing, and takes no more; uvloop's raises once it is closed, and
-        # would cost the others their turn. To ask the transport itself costs 0.03 us, of 4.9 for a write.
-        if self.reason is None:
-            self._transport.write(data)
+        # would cost the others their turn.
+        if self.reason is not None:
+            return
+        if not self._buffered:
+            # To the socket, which the transport keeps open until `connection_lost` has returned: 6.1 us a
+            # delivery to 1,000 streams, 88 % of it in the kernel; through uvloop's transport it was 6.7.
+            try:
+                sent = os.write(self._descriptor, data)
+            except OSError:  # it is full; or broken, which the transport finds out and deals with
+                sent = 0
+            if sent == len(data):
+                return
+            data = data[sent:]
+        self._through_transport(data)
+
+    def _through_transport(self, data: bytes) -> None:
+        self._transport.write(data)
+        if not self.full and self.backlog_bytes > self._owner.write_buffer_bytes:
+            self.full = True
+            self._owner.filled(self)
 
     def end(self, reason: CloseReason) -> None:
         """End the stream behind what was written; the client will come back, unless told otherwise."""
@@ -140,12 +167,13 @@ class EventStream(asyncio.Protocol):
     # asyncio.Protocol
 
     def pause_writing(self) -> None:
-        self.full = True
-        self._owner.filled(self)
+        self._buffered = True
 
     def resume_writing(self) -> None:
-        self.full = False
-        self._owner.drained(self)
+        self._buffered = False
+        if self.full:
+            self.full = False
+            self._owner.drained(self)
 
     def data_received(self, data: bytes) -> None:
         """A client has nothing more to say; one that goes on all the same is cut off."""

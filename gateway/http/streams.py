@@ -37,6 +37,7 @@ class Streams:
         self._log = get_logger("streams")
         self._loop = asyncio.get_running_loop()
         self.max_upload_bytes = settings.max_upload_bytes
+        self.write_buffer_bytes = settings.write_buffer_bytes
         self.accepting = True
         """False while the node drains."""
         self._drained: asyncio.Event | None = None
@@ -52,9 +53,7 @@ class Streams:
 
     # From the streams.
 
-    def opened(self, stream: EventStream, transport: asyncio.Transport) -> None:
-        mark = self._settings.write_buffer_bytes
-        transport.set_write_buffer_limits(high=mark, low=mark // 4)
+    def opened(self, stream: EventStream) -> None:
         now = self._loop.time()
         stream.opened_at = now
         stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)
