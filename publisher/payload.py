@@ -79,7 +79,7 @@ def decode(raw: bytes) -> Payload:
     position, prev = Position(int(ms), int(seq)), Position(int(prev_ms), int(prev_seq))
     if prev >= position:
         raise InvalidPayload("an event comes after the one before it")
-    if max(position) > MAX_NUMBER:
+    if max(position) > MAX_NUMBER or prev.seq > MAX_NUMBER:
         raise InvalidPayload("a number of an id has 64 bits")
     try:
         type_.decode()

@@ -52,3 +52,21 @@ async def test_an_id_from_the_future_makes_the_others_late_for_a_moment_only(
         after = publisher.publish("fine", 2).id
         await stream.until(lambda: stream.events[-1].id == after)
         assert [gap["reason"] for gap in gaps(stream.events)] == ["future"]
+
+
+async def test_a_message_after_one_that_redis_has_no_number_for_is_none_of_ours(
+    start_gateway: StartGateway, redis_server: RedisServer, prefix: str, connect: Connect
+) -> None:
+    """To look for that one in the log would be refused, and tried again for ever."""
+    node = start_gateway(**QUICK)
+    with Publisher(redis_server.url, prefix=prefix) as publisher:
+        stream = await connect(events_url(node, "poisoned"))
+        last = EventId.parse(publisher.publish("poisoned", 1).id)
+        after = EventId(Position(last.position.ms + 1, 0), last.epoch)
+        missed = Position(last.position.ms, 10**20 - 1)
+        live = Partition(prefix).live(Channel("poisoned"))
+        redis_server.client().publish(live, f"1 {after} {missed} 0 event\n\nx")
+        ids = [publisher.publish("poisoned", n).id for n in range(2)]
+        await stream.until(lambda: stream.events[-1].id == ids[-1])
+        assert [event.data for event in stream.events if event.type == "message"] == ["1", "0", "1"]
+        assert_clean(stream)
