@@ -126,10 +126,12 @@ class EventStream(asyncio.Protocol):
                 sent = 0
             if sent == len(data):
                 return
-            data = data[sent:]
+            if sent:  # no copy: others that are as slow hold the rest of the same bytes
+                self._through_transport(memoryview(data)[sent:])
+                return
         self._through_transport(data)
 
-    def _through_transport(self, data: bytes) -> None:
+    def _through_transport(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
         if not self.full and self.backlog_bytes > self._owner.write_buffer_bytes:
             self.full = True
