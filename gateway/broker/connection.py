@@ -46,14 +46,16 @@ class Reads(NamedTuple):
 
     dry: int
     large: int
+    resting: bool = False
+    """It is not read at the moment."""
 
     def behind_since(self, then: Reads) -> bool:
-        """Whether it was read since, and never dry: what has come may still wait to be read.
+        """Whether it rests, or was read since, and never dry: what has come may still wait to be read.
 
         Counted, since what the last read was says nothing once it is long ago; and of the two, since events
         that keep coming, much at a time, say nothing of answers that do not.
         """
-        return self.large > then.large and self.dry == then.dry
+        return self.resting or (self.large > then.large and self.dry == then.dry)
 
 
 class Listener(Protocol):
@@ -93,6 +95,7 @@ class Connection(asyncio.Protocol):
         """Reads that brought much: after each, more may wait in the socket, perhaps an answer among it."""
         self.dry_reads = 0
         """Reads after which nothing waited in the socket."""
+        self._resting = False
 
     # asyncio.Protocol
 
@@ -145,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def reads(self) -> Reads:
-        return Reads(self.dry_reads, self.large_reads)
+        return Reads(self.dry_reads, self.large_reads, self._resting)
 
     def send(self, *commands: tuple[tuple[str | bytes | int, ...], Then | None]) -> None:
         """Send commands in one write; each reply is given to its function (an error as an instance).
@@ -161,8 +164,14 @@ class Connection(asyncio.Protocol):
 
     def _rest(self, seconds: float) -> None:
         assert self._transport is not None
+        self._resting = True
         self._transport.pause_reading()
-        asyncio.get_running_loop().call_later(seconds, self._transport.resume_reading)
+        asyncio.get_running_loop().call_later(seconds, self._go_on)
+
+    def _go_on(self) -> None:
+        assert self._transport is not None
+        self._resting = False
+        self._transport.resume_reading()
 
     async def ask(self, *command: str | bytes | int) -> Reply:
         """Send one command and wait for its reply; an error reply is raised."""

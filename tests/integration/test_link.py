@@ -138,6 +138,37 @@ async def test_a_probe_of_a_node_that_is_late_costs_no_link(redis_server: RedisS
             await probing
 
 
+async def test_a_node_that_rests_keeps_its_link(redis_server: RedisServer, prefix: str) -> None:
+    """It rests for longer than its deadline, with the answers in its socket."""
+    node = Node(redis_server.url, prefix, position_read_seconds=0.01, deadline_seconds=0.1, turn_seconds=0.6)
+    heard = written = 0
+
+    def message(*_: object) -> None:
+        nonlocal heard
+        heard += 1
+
+    def end_of_batch() -> bool:
+        nonlocal written
+        if heard == written:
+            return False
+        written = heard
+        time.sleep(0.3)  # work
+        return True
+
+    node.hub.message = message  # type: ignore[method-assign, assignment]
+    node.hub.end_of_batch = end_of_batch  # type: ignore[method-assign]
+    async with running(node):
+        node.interest.want(Channel("a"))
+        node.link.interest_changed()
+        await aeventually(lambda: node.interest.unconfirmed == 0)
+        with Publisher(redis_server.url, prefix=prefix) as publisher:
+            for number in range(1, 4):
+                publisher.publish("a", number)
+                await aeventually(lambda: heard == number or node.link.state.generation > 1)  # noqa: B023
+        await asyncio.wait_for(_answered(node), 10)
+        assert node.link.state.generation == 1
+
+
 async def test_a_link_that_falls_silent_after_much_is_given_up(own_redis: RedisServer, prefix: str) -> None:
     """The last read was large: the node may have been late then, but not for ever."""
     node = Node(own_redis.url, prefix, position_read_seconds=0.05, deadline_seconds=0.5)
