@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class _Closed:
+    """In place of the reader in C, after the connection: a read under way would begin amid its reply."""
+
+    def feed(self, _: bytes) -> None:
+        raise ConnectionResetError("the connection was closed under a read")
+
+
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
     """redis-py's, in C or in Python, that forgets what it has read of a reply with the connection."""
 
@@ -38,7 +45,7 @@ class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
         if hasattr(self, "_clear"):
             self._clear()
         else:
-            self._reader = type(self._reader)()
+            self._reader = _Closed()
 
 
 class AsyncClient:

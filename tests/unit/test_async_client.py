@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from redis.exceptions import RedisError
 
 from publisher.async_client import AsyncClient
 from tests.support.wait import aeventually
@@ -77,6 +79,39 @@ async def test_a_call_that_was_given_up_leaves_no_half_of_its_answer_in_memory()
         call.cancel()
         await aeventually(lambda: call.done() and resident_bytes() < before + size // 4)
         await calls.aclose()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_call_whose_client_is_closed_takes_no_part_of_its_answer_for_all_of_it(turns: int) -> None:
+    """In one of these turns of the loop the rest has arrived, and the call has not seen it yet."""
+    begun, closing = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while command := await reader.read(65_536):
+                if b"GET" not in command:  # the handshake
+                    writer.write(b"%0\r\n" if b"HELLO" in command else b"+OK\r\n" * command.count(b"*"))
+                    continue
+                writer.write(b"$8\r\nhalf")
+                begun.set()
+                await closing.wait()
+                writer.write(b":7\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        calls = AsyncClient.from_url(f"redis://{host}:{port}/0", most_calls=1, deadline_seconds=60)
+        call = asyncio.create_task(calls.run(lambda redis: redis.get("key")))
+        await begun.wait()
+        [connection] = calls.redis.connection_pool._in_use_connections
+        parser: Any = connection._parser
+        await aeventually(lambda: parser._reader.has_data())
+        closing.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await calls.aclose()
+        with contextlib.suppress(RedisError, OSError):
+            assert await call == b"half:7\r\n"
 
 
 async def test_no_more_calls_are_under_way_than_may_be() -> None:
