@@ -133,7 +133,9 @@ class EventStream(asyncio.Protocol):
 
     def _through_transport(self, data: bytes | memoryview) -> None:
         self._transport.write(data)
-        if not self.full and self.backlog_bytes > self._owner.write_buffer_bytes:
+        if self._transport.is_closing():  # it failed: nothing may follow what is missing
+            self.reason = CloseReason.CLIENT_LEFT
+        elif not self.full and self.backlog_bytes > self._owner.write_buffer_bytes:
             self.full = True
             self._owner.filled(self)
 

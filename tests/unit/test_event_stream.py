@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -35,9 +36,10 @@ class Transport:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.given: list[bytes | memoryview] = []
+        self.fails = self.closing = False
 
     def is_closing(self) -> bool:
-        return False
+        return self.closing
 
     def set_protocol(self, protocol: EventStream) -> None:
         self._protocol = protocol
@@ -52,6 +54,9 @@ class Transport:
         return sum(map(len, self.given))
 
     def write(self, data: bytes | memoryview) -> None:
+        if self.fails:
+            self.closing = True  # as real ones do, which call `connection_lost` soon
+            return
         self.given.append(data)
         self._protocol.pause_writing()
 
@@ -100,3 +105,18 @@ def test_what_the_socket_takes_and_what_it_does_not_are_the_whole(
     ours.close()
     taken = b"".join(iter(lambda: theirs.recv(65_536), b""))
     assert taken + b"".join(transport.given) == b"".join(frames)
+
+
+def test_nothing_follows_what_could_not_be_written(sockets: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = sockets
+    stream, transport = open_stream(ours)
+    transport.fails = True
+    stream.write(b"x" * 10_000_000)
+    theirs.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while theirs.recv(65_536):
+            pass  # there is room again
+    stream.write(b"y")
+    assert not transport.given
+    with pytest.raises(BlockingIOError):
+        theirs.recv(65_536)
