@@ -104,14 +104,14 @@ class Streams:
                     self._tend(stream, now)
 
     def _tend(self, stream: EventStream, now: float) -> None:
-        if stream.full or stream.reason is not None:
+        if stream.reason is None and now > stream.expires_at:
+            self.send_away(stream, CloseReason.MAX_AGE)
+        elif stream.full or stream.reason is not None:
             backlog = stream.backlog_bytes
             if backlog < stream.mark_bytes or not stream.marked_at:
                 stream.mark_bytes, stream.marked_at = backlog, now
             elif now - stream.marked_at > self._settings.stall_seconds:
                 stream.abort(CloseReason.STALLED)
-        elif now > stream.expires_at:
-            self.send_away(stream, CloseReason.MAX_AGE)
         else:
             stream.write(_HEARTBEAT[stream.encoding.chunked])
 
