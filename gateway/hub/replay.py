@@ -21,7 +21,7 @@ from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.merge import Page, Round, merge
 from publisher.channels import Channel
-from publisher.ids import Position
+from publisher.ids import EventId, Position
 
 if TYPE_CHECKING:
     from gateway.hub.ports import Link, Log
@@ -127,11 +127,25 @@ class Replay:
     def _begin_now(self, subscription: Subscription, channels: list[ChannelState]) -> None:
         """From the node's position; a channel that has ended tells its end once."""
         now = self._node.position
-        starts = {c.name: min(now, c.end.position.before()) if c.end else now for c in channels}
+        starts = {
+            channel.name: min(now, end.position.before())
+            if (end := self._end_due(subscription, channel))
+            else now
+            for channel in channels
+        }
         subscription.position = min(starts.values())
         subscription.starts = starts
         subscription.crossing.clear()
         subscription.resolved = True
+
+    def _end_due(self, subscription: Subscription, channel: ChannelState) -> EventId | None:
+        """The end of the channel, where a client that begins now is to be told of it. One whose epoch is so
+        old that nobody knows it may hold an id above an end of that epoch, and has been told."""
+        end, shown = channel.end, subscription.shown
+        if end is None or shown is None or shown.epoch in self._node.history.epochs:
+            return end
+        told = shown.epoch == end.epoch and shown.position >= end.position
+        return None if told else end
 
     def _begin_after_gap(
         self, subscription: Subscription, channels: list[ChannelState], reason: GapReason
@@ -165,8 +179,8 @@ class Replay:
             begin.update(zip(unknown, starts, strict=True))
             self._not_above_since(subscription, begin)
             for channel in channels:
-                if channel.end is not None:
-                    begin[channel.name] = min(begin[channel.name], channel.end.position.before())
+                if end := self._end_due(subscription, channel):
+                    begin[channel.name] = min(begin[channel.name], end.position.before())
             subscription.starts = begin
             subscription.position = min(begin.values())
             subscription.resolved = True

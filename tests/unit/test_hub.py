@@ -10,6 +10,7 @@ from gateway.hub.state import Limits
 from gateway.hub.subscription import Phase
 from publisher.channels import Channel
 from publisher.ids import EventId
+from publisher.payload import Kind
 from tests.support.simulation import Browser, SimNode, SimRedis, SimStream
 
 A, B = Channel("a"), Channel("b")
@@ -246,3 +247,22 @@ def test_a_cursor_of_no_use_is_told_once_however_long_it_waits_to_read(redis: Si
     stream.receive(1_000_000)
     assert len(second.gaps) == 1
     assert second.seen == [redis.facts[-1].id]
+
+
+def test_an_end_is_told_once_however_many_epochs_have_passed(redis: SimRedis, node: SimNode) -> None:
+    """The client is told that its place is unknown by now, but it has seen that the channel had ended."""
+    browser = Browser([A, B])
+    stream = live(node, browser, mark_bytes=1_000_000)
+    redis.publish(A, kind=Kind.END)
+    settle(node)
+    stream.receive(1_000_000)
+    assert len(browser.seen) == 1
+    redis.forget_epochs()
+    node.link.cut()
+    node.link.connect()
+    settle(node)
+    redis.publish(B)
+    settle(node)
+    stream.receive(1_000_000)
+    assert [gap.reason for gap in browser.gaps] == ["epoch"]
+    assert browser.seen[1:] == [redis.facts[-1].id]
