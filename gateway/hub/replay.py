@@ -21,7 +21,7 @@ from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.merge import Page, Round, merge
 from publisher.channels import Channel
-from publisher.ids import EventId, Position
+from publisher.ids import ORIGIN, EventId, Position
 
 if TYPE_CHECKING:
     from gateway.hub.ports import Link, Log
@@ -139,13 +139,21 @@ class Replay:
         subscription.resolved = True
 
     def _end_due(self, subscription: Subscription, channel: ChannelState) -> EventId | None:
-        """The end of the channel, where a client that begins now is to be told of it. One whose epoch is so
-        old that nobody knows it may hold an id above an end of that epoch, and has been told."""
-        end, shown = channel.end, subscription.shown
-        if end is None or shown is None or shown.epoch in self._node.history.epochs:
+        """The end of the channel, where a client that begins now is to be told of it."""
+        end = channel.end
+        if end is None or end.epoch in self._node.history.epochs:
             return end
-        told = shown.epoch == end.epoch and shown.position >= end.position
-        return None if told else end
+        return end if end.position > self._forgotten(subscription) else None
+
+    def _forgotten(self, subscription: Subscription) -> Position:
+        """The place of a client whose epoch nobody knows any more; ORIGIN of any other.
+
+        What the log has of such epochs, at or below it, the client may hold. Which came first of two epochs
+        that are forgotten nobody can say, so positions decide; who has missed something after all is told of
+        a gap up to now.
+        """
+        shown = subscription.shown
+        return ORIGIN if shown is None or shown.epoch in self._node.history.epochs else shown.position
 
     def _begin_after_gap(
         self, subscription: Subscription, channels: list[ChannelState], reason: GapReason
@@ -177,6 +185,8 @@ class Replay:
 
         def resolve(starts: Sequence[Position]) -> None:
             begin.update(zip(unknown, starts, strict=True))
+            forgotten = self._forgotten(subscription)
+            begin.update({name: max(start, forgotten) for name, start in begin.items()})
             self._not_above_since(subscription, begin)
             for channel in channels:
                 if end := self._end_due(subscription, channel):

@@ -555,11 +555,17 @@ class World:
         """Until everybody is live or has come to the end, and has received everything."""
         for _ in range(most):
             at_rest = all(self._at_rest(browser) for browser in self.browsers)
-            if at_rest and not any(node.link.arriving for node in self.nodes):
+            if at_rest and all(self._caught_up(node) for node in self.nodes):
                 return
             self.step(quiet=True)
         states = [self._state(b) for b in self.browsers if not self._at_rest(b)]
         raise AssertionError(f"does not come to rest: {states}")
+
+    def _caught_up(self, node: SimNode) -> bool:
+        """It has read everything, and a position since the last break."""
+        now = node.hub.node
+        in_sync = now.in_sync and now.history.epoch == self.redis.epoch
+        return in_sync and now.position >= self.redis.data.position and not node.link.arriving
 
     def _at_rest(self, browser: Browser) -> bool:
         stream = browser.stream
