@@ -1,0 +1,61 @@
+"""What somebody may do, and until when."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from gateway.auth.refusals import Refusal, Refused
+from gateway.protocol.patterns import InvalidPattern, Patterns
+from publisher.channels import Channel
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What somebody may do. `expires_at` is in Unix seconds, and infinite for what everybody may do."""
+
+    subscribe: Patterns = field(default_factory=Patterns)
+    publish: Patterns = field(default_factory=Patterns)
+    expires_at: float = math.inf
+    subject: str | None = field(default=None, repr=False)
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether it takes no credential."""
+        return self.expires_at == math.inf
+
+    def beside(self, everybody: Grant) -> Grant:
+        """This, and what everybody may do."""
+        return replace(self, subscribe=self.subscribe | everybody.subscribe)
+
+    def check_subscribe(self, channels: Iterable[Channel]) -> None:
+        """Raises `Refused`, which names the first of these channels that may not be followed."""
+        denied = self.subscribe.denied(channels)
+        if denied is None:
+            return
+        if self.anonymous:
+            detail = f"Not everybody may subscribe to {denied}: send a token whose claims allow it."
+            raise Refused(Refusal.MISSING, detail)
+        raise Refused(Refusal.NOT_GRANTED, f"The token does not allow to subscribe to {denied}.")
+
+    def dump(self) -> bytes:
+        """For a ticket: it is for reading, so it holds nothing else."""
+        return json.dumps([list(self.subscribe.texts), self.expires_at, self.subject]).encode()
+
+    @classmethod
+    def load(cls, data: bytes, now: float) -> Grant:
+        """What `dump` wrote. It has lain in Redis, so it is checked. Raises `Refused`."""
+        try:
+            texts, expires_at, subject = json.loads(data)
+            if not isinstance(texts, list) or not isinstance(subject, str | None):
+                raise ValueError
+            grant = cls(Patterns(texts), expires_at=float(expires_at), subject=subject)
+        except (ValueError, TypeError, RecursionError, InvalidPattern):
+            raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
+        if not grant.expires_at > now or grant.anonymous:
+            raise Refused(
+                Refusal.EXPIRED, "The token that the ticket was made for has expired: get a new one."
+            )
+        return grant
