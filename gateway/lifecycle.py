@@ -112,6 +112,7 @@ async def _serve(
         running.append(spawn(gateway.link.run(), "link"))
         running.append(spawn(gateway.probe.run(), "probe"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
+        running.append(spawn(gateway.streams.expire(), "expire-streams"))
         running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
         garbage.settle()

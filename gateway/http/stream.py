@@ -10,6 +10,7 @@ has drained.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -43,6 +44,7 @@ class EventStream(asyncio.Protocol):
         "_owner",
         "_ready",
         "_transport",
+        "authorised_until",
         "bucket",
         "encoding",
         "expires_at",
@@ -71,6 +73,8 @@ class EventStream(asyncio.Protocol):
         self.reason: CloseReason | None = None
         """Why the stream ended; None while it is open."""
         self.uploaded_bytes = 0
+        self.authorised_until = math.inf
+        """When what its client has shown is over, in Unix seconds."""
         self.bucket = 0
         self.opened_at = 0.0
         self.expires_at = 0.0

@@ -1,21 +1,26 @@
 """All open streams of the node: what is done for each of them from time to time, by one task.
 
 The streams stand in buckets, of which one is looked after each tick: a heartbeat, the end of a stream
-that has reached its age, and of one whose client takes nothing any more.
+that has reached its age, and of one whose client takes nothing any more. Those whose authorisation ends
+before that stand in a second order too, by its end, which is looked at each second.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from gateway.http.expiry import Expiries
 from gateway.http.stream import EventStream
 from gateway.logs import get_logger
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
+from gateway.protocol.unauthorized import unauthorized
 
 if TYPE_CHECKING:
     from gateway.hub.hub import Hub
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
 _BUCKETS: Final = 16
 _SPREAD: Final = 0.8
 """The part of a drain in which streams are ended; in the rest, the last of them get rid of their backlog."""
+_EXPIRED_AT_ONCE: Final = 256
+"""Tokens that were made together end together: others get their turn between so many of them."""
 _HEARTBEAT: Final = (sse.COMMENT, sse.chunk(sse.COMMENT))
 
 
@@ -34,6 +41,7 @@ class Streams:
         self._hub = hub
         self._settings = settings
         self._buckets: tuple[set[EventStream], ...] = tuple(set() for _ in range(_BUCKETS))
+        self._expiries: Expiries[EventStream] = Expiries()
         self._log = get_logger("streams")
         self._loop = asyncio.get_running_loop()
         self.max_upload_bytes = settings.max_upload_bytes
@@ -59,6 +67,8 @@ class Streams:
         stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)
         stream.bucket = self.opened_total % _BUCKETS
         self._buckets[stream.bucket].add(stream)
+        if stream.authorised_until < math.inf:
+            self._expiries.add(stream, stream.authorised_until)
         self.open += 1
         self.compressed += stream.compressed
         self.opened_total += 1
@@ -74,6 +84,8 @@ class Streams:
 
     def closed(self, stream: EventStream) -> None:
         self._buckets[stream.bucket].discard(stream)
+        if stream.authorised_until < math.inf:
+            self._expiries.discard(stream, stream.authorised_until)
         self.open -= 1
         self.compressed -= stream.compressed
         if not self.open and self._drained is not None:
@@ -114,6 +126,17 @@ class Streams:
                 stream.abort(CloseReason.STALLED)
         else:
             stream.write(_HEARTBEAT[stream.encoding.chunked])
+
+    async def expire(self) -> None:
+        """End the streams whose authorisation is over, within a second, for as long as the node lives."""
+        while True:
+            # At whole seconds: most tokens end at one.
+            await asyncio.sleep(1 - time.time() % 1)
+            for number, stream in enumerate(self._expiries.due(time.time()), 1):
+                stream.write(unauthorized(stream.encoding, CloseReason.EXPIRED))
+                self.send_away(stream, CloseReason.EXPIRED)
+                if number % _EXPIRED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def send_away(self, stream: EventStream, reason: CloseReason) -> None:
         """End a stream whose client shall come back, after a time of its own."""

@@ -14,3 +14,4 @@ class CloseReason(Enum):
     STALLED = "stalled"
     UPLOADED = "uploaded"
     DRAINED = "drained"
+    EXPIRED = "expired"
