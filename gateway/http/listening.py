@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.http.problems import problem
+from gateway.logs import get_logger
 from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
@@ -49,9 +53,49 @@ def address(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class _Connection(web.RequestHandler):
+    """aiohttp's, but for what is said of requests that are not HTTP, or that fail. Its own answers quote the
+    line that it could not read, and its log lines do, too: that line may hold a token."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if not isinstance(exc, HttpProcessingError):
+            super().handle_error(request, status, exc, message)  # which logs it
+            answer = problem(HTTPStatus(status), "Something went wrong here; it was noted.")
+        elif request.writer.output_size > 0:
+            raise ConnectionError("an answer has begun")
+        else:
+            get_logger("http").debug("not_http", kind=type(exc).__name__)
+            detail = "This is not a request of HTTP/1.1, or its head is too large."
+            answer = problem(HTTPStatus.BAD_REQUEST, detail)
+        answer.force_close()
+        return answer
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    __slots__ = ()
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server  # there is no other way to tell aiohttp what its connections are
+        return server
+
+
 async def listen(app: web.Application, at: socket.socket | Path, settings: Settings) -> web.AppRunner:
     """Serve an application on a socket, or on a Unix socket of this path."""
-    runner = web.AppRunner(
+    runner = _Runner(
         app,
         access_log=None,
         # A client that leaves while its stream is being prepared costs nothing more.
