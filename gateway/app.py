@@ -12,13 +12,17 @@ from aiohttp import web
 from gateway.broker.link import Link
 from gateway.broker.probe import Probe
 from gateway.broker.streams import Streams as StreamReads
+from gateway.broker.tickets import Tickets
 from gateway.http.admin import Admin
+from gateway.http.authority import Authority
 from gateway.http.cors import Cors
 from gateway.http.demo import Demo
 from gateway.http.events import Events
+from gateway.http.jwks import Jwks
 from gateway.http.problems import problems
 from gateway.http.publish import Publish
 from gateway.http.streams import Streams
+from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
 from gateway.metrics import Exposition, counter, counters, gauge, info
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
+_TICKET_CALLS = 16
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
@@ -40,6 +45,7 @@ class Gateway:
     """One node. Make it within a running loop; `gateway.lifecycle` starts and stops it."""
 
     def __init__(self, settings: Settings, spawn: Spawn) -> None:
+        """Raises `gateway.auth.keys.BadKeys`."""
         self.settings = settings
         partition = Partition(settings.prefix)
         self.publisher = AsyncPublisher(
@@ -94,8 +100,20 @@ class Gateway:
         self.hub.wire(self.link, self.reads)
         self.streams = Streams(self.hub, settings)
         cors = Cors(settings.allowed_origins)
-        self.events = Events(self.hub, self.streams, cors, settings)
-        self.publish = Publish(self.publisher, cors, settings)
+        self.tickets = Tickets(
+            AsyncClient.from_url(
+                settings.redis_url,
+                most_calls=_TICKET_CALLS,
+                deadline_seconds=settings.link_deadline_seconds,
+            ),
+            partition,
+            settings.ticket_seconds,
+        )
+        self.jwks = Jwks(settings.jwks_url, settings) if settings.jwks_url is not None else None
+        self.authority = Authority(settings, self.jwks, self.tickets)
+        self.events = Events(self.hub, self.streams, self.authority, cors, settings)
+        self.publish = Publish(self.publisher, self.authority, cors, settings)
+        self._office = TicketOffice(self.tickets, self.authority, cors)
         self._demo = Demo() if settings.demo else None
         self._exposition = Exposition(self.metrics)
         self._version = version("fanlight")
@@ -107,6 +125,7 @@ class Gateway:
             extra_routes(app)
         self.events.add_to(app)
         self.publish.add_to(app)
+        self._office.add_to(app)
         if self._demo is not None:
             self._demo.add_to(app)
         return app
@@ -188,6 +207,11 @@ class Gateway:
             "outcome",
             {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total},
         )
+        yield from self.authority.metrics()
+        yield counter("tickets_issued", "Tickets given out.", self.tickets.issued_total)
+        yield counter("tickets_redeemed", "Tickets used.", self.tickets.redeemed_total)
+        if self.jwks is not None:
+            yield from self.jwks.metrics()
         yield counter("published", "Events published over HTTP.", self.publish.published_total)
         yield counter("publish_refused", "Events refused over HTTP.", self.publish.refused_total)
 
@@ -203,4 +227,5 @@ class Gateway:
     async def aclose(self) -> None:
         """Close the connections for commands."""
         await self.reads.aclose()
+        await self.tickets.aclose()
         await self.publisher.disconnect()

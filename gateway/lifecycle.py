@@ -113,6 +113,8 @@ async def _serve(
         running.append(spawn(gateway.probe.run(), "probe"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
         running.append(spawn(gateway.streams.expire(), "expire-streams"))
+        if gateway.jwks is not None:
+            running.append(spawn(gateway.jwks.run(), "jwks"))
         running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
         garbage.settle()

@@ -19,11 +19,23 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 _SECRET_FIELDS: Final = frozenset(
-    {"authorization", "cookie", "password", "publish_token", "secret", "set-cookie", "token"}
+    {
+        "authorization",
+        "cookie",
+        "jwt_secret",
+        "password",
+        "publish_token",
+        "secret",
+        "set-cookie",
+        "ticket",
+        "token",
+    }
 )
 _HIDDEN: Final = "***"
 _URL_USER = re.compile(r"""(\b[a-z][a-z0-9+.-]{0,15}://)[^\s"'<>]{0,512}@""", re.IGNORECASE)
-_BEARER = re.compile(r"(\bbearer\s+)[^\s'\",]+", re.IGNORECASE)
+_BEARER = re.compile(r"(\bbearer\s+|\bticket=)[^\s'\",&]+", re.IGNORECASE)
+_JWT = re.compile(r"\beyJ[\w-]+\.[\w-]*(?:\.[\w-]*)?", re.ASCII)
+"""Every JSON object in base64url that begins with a name begins so; the last part may be cut off."""
 
 
 def configure(
@@ -83,13 +95,13 @@ def get_logger(name: str = "fanlight") -> structlog.stdlib.BoundLogger:
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Replace fields named like secrets, the user part of URLs, and bearer tokens in any text."""
+    """Replace fields named like secrets; in any text, the user part of URLs, tokens and tickets."""
     return {key: _HIDDEN if key.lower() in _SECRET_FIELDS else _clean(value) for key, value in event.items()}
 
 
 def _clean(value: object) -> object:
     if isinstance(value, str):
-        return _BEARER.sub(rf"\1{_HIDDEN}", _URL_USER.sub(rf"\1{_HIDDEN}@", value))
+        return _JWT.sub(_HIDDEN, _BEARER.sub(rf"\1{_HIDDEN}", _URL_USER.sub(rf"\1{_HIDDEN}@", value)))
     if isinstance(value, Mapping):
         return redact(None, "", dict(value))
     if isinstance(value, (list, tuple)):

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 from redis.connection import parse_url
 
+from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import validate_prefix
 from publisher.connections import check_database
 
@@ -26,11 +27,20 @@ CROSS_CHECK: Final = "cross_check"
 _URL_SCHEMES: Final = ("redis", "rediss", "unix")
 _ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.ASCII)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_COOKIE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_MIN_SECRET_BYTES: Final = 32
+TextList = Annotated[list[str], NoDecode]
+"""A flag given twice, a list in TOML, or text with commas."""
 
 
 def _setting(group: str, default: Any, text: str, **bounds: float) -> Any:
     """A field of `Settings`: its limits stand once, in `bounds`, and are added to the text."""
     return Field(default, description=text, json_schema_extra={"group": group}, **bounds)  # type: ignore[call-overload]
+
+
+def _list(group: str, text: str) -> Any:
+    """A field of `Settings` that holds texts, with commas between where it is one text."""
+    return Field(default_factory=list, description=text, json_schema_extra={"group": group})
 
 
 class Settings(BaseSettings):
@@ -96,10 +106,8 @@ class Settings(BaseSettings):
     port: int = _setting("HTTP", 8080, "The public port; 0 takes a free one.", ge=0, le=65_535)
     admin_host: str = _setting("HTTP", "127.0.0.1", "The address of the admin port (health, metrics).")
     admin_port: int = _setting("HTTP", 9090, "The admin port; 0 takes a free one.", ge=0, le=65_535)
-    allowed_origins: Annotated[list[str], NoDecode] = Field(
-        default_factory=list,
-        description="Origins whose pages may read events, with commas between; * for any, without cookies.",
-        json_schema_extra={"group": "HTTP"},
+    allowed_origins: TextList = _list(
+        "HTTP", "Origins whose pages may read events, with commas between; * for any, without cookies."
     )
     demo: bool = _setting("HTTP", False, "Serve the demo page at /.")
     retry_ms: int = _setting(
@@ -142,8 +150,61 @@ class Settings(BaseSettings):
         "HTTP", 4, "How hard compression tries: 1 is the fastest, 9 the smallest.", ge=1, le=9
     )
 
+    anonymous_subscribe: TextList = _list(
+        "Access",
+        "Channels that everybody may subscribe to, with commas between; * stands for any characters.",
+    )
+    personal_channel: str | None = _setting(
+        "Access", None, "The channel that a token's subject may always subscribe to, such as user.{sub}."
+    )
+    jwt_secret: SecretStr | None = _setting(
+        "Access", None, "The secret of tokens that are signed by HS256, of at least 32 bytes."
+    )
+    jwt_keys_file: str | None = _setting(
+        "Access", None, "Keys that tokens are checked with: public keys in PEM, a JWK, or a JWK set."
+    )
+    jwks_url: str | None = _setting(
+        "Access", None, "Where the issuer of tokens publishes its keys, a JWK set; https only."
+    )
+    jwks_ca_file: str | None = _setting(
+        "Access", None, "The certificates, in PEM, that jwks_url is trusted by; none: the system's."
+    )
+    jwks_refresh_seconds: float = _setting(
+        "Access", 300.0, "The age at which the issuer's keys are fetched again.", ge=1, le=86_400
+    )
+    jwks_pause_seconds: float = _setting(
+        "Access",
+        30.0,
+        "The least time between two fetches of the keys, whatever tokens name.",
+        ge=0.05,
+        le=3600,
+    )
+    jwks_timeout_seconds: float = _setting(
+        "Access", 5.0, "How long a fetch of the issuer's keys may take.", ge=0.05, le=60
+    )
+    max_jwks_bytes: int = _setting(
+        "Access", 262_144, "The largest answer with the issuer's keys.", ge=1, le=16_777_216
+    )
+    jwt_issuer: TextList = _list(
+        "Access", "The issuers (iss) whose tokens are taken, with commas between; none: any."
+    )
+    jwt_audience: TextList = _list(
+        "Access",
+        "This gateway's names in tokens (aud), with commas between; none: tokens must not have an aud.",
+    )
+    jwt_leeway_seconds: float = _setting(
+        "Access", 10.0, "How far ahead an issuer's clock may be (nbf, iat).", ge=0, le=300
+    )
+    max_token_bytes: int = _setting("Access", 4096, "The longest token.", ge=64, le=8000)
+    token_cookie: str | None = _setting(
+        "Access", None, "The cookie that may carry a token for GET /events; none: cookies are not read."
+    )
+    ticket_seconds: float = _setting(
+        "Access", 30.0, "How long a ticket of POST /ticket can be used.", ge=1, le=30
+    )
+
     publish_token: SecretStr | None = _setting(
-        "Publishing", None, "The bearer token of POST /publish, visible ASCII; without it publishing is off."
+        "Publishing", None, "A bearer token that may publish to every channel, visible ASCII."
     )
     max_event_bytes: int = _setting(
         "Publishing", 262_144, "The largest data of an event.", ge=1, le=16_777_216
@@ -263,10 +324,9 @@ class Settings(BaseSettings):
             raise ValueError("expected visible ASCII characters without spaces, at least one")
         return token
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_origins", "anonymous_subscribe", "jwt_issuer", "jwt_audience", mode="before")
     @classmethod
-    def _split_origins(cls, value: object) -> object:
-        """A flag given twice, a list in TOML, or text with commas."""
+    def _split(cls, value: object) -> object:
         if isinstance(value, str):
             value = [value]
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
@@ -283,6 +343,51 @@ class Settings(BaseSettings):
                     "http://localhost:3000, in lower case, without a path; or * for any"
                 )
         return origins
+
+    @field_validator("anonymous_subscribe")
+    @classmethod
+    def _check_patterns(cls, patterns: list[str]) -> list[str]:
+        return list(Patterns(patterns).texts)
+
+    @field_validator("personal_channel")
+    @classmethod
+    def _check_template(cls, template: str | None) -> str | None:
+        if template is not None:
+            PersonalChannel.parse(template)
+        return template
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < _MIN_SECRET_BYTES:
+            raise ValueError(
+                f"expected at least {_MIN_SECRET_BYTES} bytes; make some with: openssl rand -hex 32"
+            )
+        return secret
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _check_jwks_url(cls, url: str | None) -> str | None:
+        """The keys decide who may do what, so they come from the address that is written here, unaltered."""
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            usable = (
+                bool(parts.hostname) and parts.port != 0 and not parts.fragment and "@" not in parts.netloc
+            )
+        except ValueError:
+            usable, parts = False, urlsplit("")
+        if not usable or parts.scheme != "https" or not _TOKEN.fullmatch(url):
+            raise ValueError("expected a URL such as https://id.example.com/.well-known/jwks.json")
+        return url
+
+    @field_validator("token_cookie")
+    @classmethod
+    def _check_cookie(cls, name: str | None) -> str | None:
+        if name is not None and _COOKIE.fullmatch(name) is None:
+            raise ValueError("expected the name of a cookie, such as __Host-fanlight")
+        return name
 
     @model_validator(mode="after")
     def _cross_check(self) -> Settings:

@@ -51,10 +51,12 @@ class Grant:
             texts, expires_at, subject = json.loads(data)
             if not isinstance(texts, list) or not isinstance(subject, str | None):
                 raise ValueError
+            if not math.isfinite(expires_at):
+                raise ValueError
             grant = cls(Patterns(texts), expires_at=float(expires_at), subject=subject)
         except (ValueError, TypeError, RecursionError, InvalidPattern):
             raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
-        if not grant.expires_at > now or grant.anonymous:
+        if grant.expires_at <= now:
             raise Refused(
                 Refusal.EXPIRED, "The token that the ticket was made for has expired: get a new one."
             )

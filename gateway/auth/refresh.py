@@ -32,8 +32,8 @@ class Refresh:
         self.failures += 1
 
     @property
-    def certain(self) -> bool:
-        """Whether the last fetch brought keys: what is not among them is not the issuer's."""
+    def well(self) -> bool:
+        """Whether the last fetch brought keys."""
         return self.succeeded_at is not None and not self.failures
 
     def may_ask(self, now: float) -> bool:

@@ -72,6 +72,17 @@ def _serve(options: argparse.Namespace) -> int:
     except SettingsError as error:
         return refuse_settings(error.faults)
     logs.configure(settings.log_format, settings.log_level)
+    from gateway.auth.keys import BadKeys
+    from gateway.http.authority import NOBODY, own_keys, serves_nobody
+    from gateway.http.jwks import tls_context
+
+    try:  # for the faults alone: each process reads them for itself
+        own_keys(settings)
+        tls_context(settings.jwks_ca_file)
+    except BadKeys as error:
+        return refuse_settings([str(error)])
+    if serves_nobody(settings):
+        logs.get_logger("access").warning("nobody_may_subscribe", hint=NOBODY)
     if settings.workers > 1:
         from gateway import workers
 

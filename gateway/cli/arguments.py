@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import shutil
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, get_args, get_origin
 
 from publisher.channels import MAX_CHANNEL_BYTES
 
@@ -23,13 +23,27 @@ DEV_DEFAULTS: Final[dict[str, Any]] = {
     "host": "127.0.0.1",
     "demo": True,
     "allowed_origins": ["*"],  # an example opened as a file, a page of another development server
+    "anonymous_subscribe": ["*"],
     "drain_wait_seconds": 0.0,
     "drain_seconds": 0.2,  # nobody waits for a balancer here
 }
-"""Where `fanlight dev` differs from `fanlight serve`. Its Redis and its publish token it makes itself."""
+"""Where `fanlight dev` differs from `fanlight serve`. Its Redis and its secrets it makes itself."""
 
 KEEP_SECONDS: Final = 60.0
-_METAVARS: Final = {"redis_url": "URL", "host": "ADDRESS", "admin_host": "ADDRESS", "publish_token": "TOKEN"}
+_METAVARS: Final = {
+    "redis_url": "URL",
+    "host": "ADDRESS",
+    "admin_host": "ADDRESS",
+    "allowed_origins": "ORIGIN",
+    "anonymous_subscribe": "PATTERN",
+    "personal_channel": "TEMPLATE",
+    "jwt_secret": "SECRET",
+    "jwt_keys_file": "FILE",
+    "jwks_url": "URL",
+    "jwks_ca_file": "FILE",
+    "token_cookie": "NAME",
+    "publish_token": "TOKEN",
+}
 _SOURCES: Final = (
     "Each setting is also a variable (--max-streams: FANLIGHT_MAX_STREAMS) and a key of the TOML file\n"
     "(max_streams). A flag wins over the variable, the variable over the file. Give secrets by a\n"
@@ -144,7 +158,8 @@ def _add_dev(commands: Any, *, settings: bool) -> None:
         f"started again. (default {KEEP_SECONDS:g}; 0 to 86,400)",
     )
     if settings:
-        _add_settings(parser, DEV_DEFAULTS | {"redis_url": "its own server", "publish_token": "a random one"})
+        made = {"redis_url": "its own server", "publish_token": "a random one", "jwt_secret": "a random one"}
+        _add_settings(parser, DEV_DEFAULTS | made)
 
 
 def _add_publish(commands: Any) -> None:
@@ -242,10 +257,10 @@ def _add_setting(group: Any, name: str, field: FieldInfo, default: object) -> No
     }
     if field.annotation is bool:
         options["action"] = argparse.BooleanOptionalAction
-    elif name == "allowed_origins":
-        options |= {"action": "append", "metavar": "ORIGIN"}
     else:
         options["metavar"] = _metavar(name, field)
+        if field.annotation == list[str]:
+            options["action"] = "append"
     group.add_argument(flag_of(name), **options)
 
 
@@ -273,8 +288,8 @@ def _metavar(name: str, field: FieldInfo) -> str:
 
     if name in _METAVARS:
         return _METAVARS[name]
-    if choices := getattr(field.annotation, "__args__", ()):
-        return "|".join(choices)
+    if get_origin(field.annotation) is Literal:
+        return "|".join(get_args(field.annotation))
     if field.annotation in (int, float):
         return {"s": "SECONDS", "bytes": "BYTES", "ms": "MS"}.get(unit_of(name) or "", "N")
     return name.rpartition("_")[2].upper()

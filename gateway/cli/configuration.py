@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONFIG_VARIABLE: Final = "FANLIGHT_CONFIG"
 _TEST_PREFIX: Final = "FANLIGHT_TEST_"
-_SECRETS: Final = frozenset({"publish_token", "redis_url"})  # their values are in no message
+_SECRETS: Final = frozenset({"jwt_secret", "publish_token", "redis_url"})  # their values are in no message
 
 
 class SettingsError(Exception):
@@ -163,4 +163,4 @@ def _expected(name: str) -> str:
     choices = getattr(annotation, "__args__", ())
     if choices and all(isinstance(choice, str) for choice in choices):
         return "one of " + ", ".join(choices)
-    return "a list of text" if name == "allowed_origins" else "text"
+    return "a list of text" if annotation == list[str] else "text"

@@ -1,7 +1,8 @@
 """`GET /events`: from a request to a live stream.
 
 1. Admission. Any status but 200 makes a browser's EventSource give up for good, so overload, drain and
-   the loss of Redis are answered with 200, one `retry:` and the end of the stream.
+   the loss of Redis are answered with 200, one `retry:` and the end of the stream. Who may not follow all of
+   the channels gets 401 or 403: asking again won't help.
 2. Register in the hub, which subscribes; wait until all channels have their floors. Only then send the
    head: what is published after a browser's `open` is delivered.
 3. In one synchronous step: the head, and the start of the replay, which goes live by itself.
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
+from gateway.auth.refusals import Refused
+from gateway.http.authority import Undecided
 from gateway.http.cors import varied
 from gateway.http.gzip_stream import GzipStream
 from gateway.http.problems import problem
@@ -28,6 +31,8 @@ from gateway.protocol.negotiation import accepts_gzip
 from gateway.protocol.request import BadRequest, StreamRequest
 
 if TYPE_CHECKING:
+    from gateway.auth.grants import Grant
+    from gateway.http.authority import Authority
     from gateway.http.cors import Cors
     from gateway.http.streams import Streams
     from gateway.hub.hub import Hub
@@ -39,6 +44,8 @@ _HEADERS: Final = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
+_UNSTORED: Final = {"Cache-Control": "no-store, no-transform"}
+"""Of what is for one client only."""
 _GZIP: Final = {"Content-Encoding": "gzip"}
 _METHODS: Final = "GET, HEAD, OPTIONS"
 _SHED_FACTOR: Final = 2.0
@@ -48,9 +55,12 @@ _SHED_FACTOR: Final = 2.0
 class Events:
     """The handler of the stream's resource."""
 
-    def __init__(self, hub: Hub, streams: Streams, cors: Cors, settings: Settings) -> None:
+    def __init__(
+        self, hub: Hub, streams: Streams, authority: Authority, cors: Cors, settings: Settings
+    ) -> None:
         self._hub = hub
         self._streams = streams
+        self._authority = authority
         self._cors = cors
         self._settings = settings
         self.units = Units(settings.compression_level, settings.compression_cache_bytes)
@@ -70,11 +80,19 @@ class Events:
         """What GET would answer, without subscribing."""
         common = self._common(request)
         try:
-            self._parse(request)
+            asked = self._parse(request)
+            if asked.ticket is not None:
+                raise BadRequest("A ticket is for one GET; HEAD would use it up. Send a token.")
+            grant = await self._authorise(request, asked)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=common)
+        except Refused as error:
+            return self._authority.answer(error, common)
+        except Undecided:
+            return self._shed(request, common)
         coding = _GZIP if self._compresses(request) else {}
-        return web.Response(headers={**_HEADERS, **coding, **common})
+        unstored = {} if grant.anonymous else _UNSTORED
+        return web.Response(headers={**_HEADERS, **unstored, **coding, **common})
 
     async def get(self, request: web.Request) -> web.Response:
         common = self._common(request)
@@ -84,7 +102,30 @@ class Events:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=common)
         if not self._may_enter():
             return self._shed(request, common)
+        self._waiting += 1
+        try:
+            grant = await self._authorise(request, asked)
+            return await self._begin(request, asked, grant, common)
+        except Refused as error:
+            return self._authority.answer(error, common)
+        except Undecided:
+            return self._shed(request, common)
+        finally:
+            self._waiting -= 1
+
+    async def _authorise(self, request: web.Request, asked: StreamRequest) -> Grant:
+        """What the client may do, which is at least what it asks for. Raises `Refused`, `Undecided`."""
+        grant = await self._authority.subscriber(request, asked.ticket)
+        grant.check_subscribe(asked.channels)
+        return grant
+
+    async def _begin(
+        self, request: web.Request, asked: StreamRequest, grant: Grant, common: dict[str, str]
+    ) -> web.Response:
+        if not grant.anonymous:
+            common = {**common, **_UNSTORED}
         stream = self._stream(request, asked)
+        stream.authorised_until = grant.expires_at
         subscription = stream.subscription = Subscription(
             stream,
             asked.channels,
@@ -94,7 +135,6 @@ class Events:
         )
         self._hub.register(subscription)
         started = False
-        self._waiting += 1
         try:
             async with asyncio.timeout(self._settings.link_deadline_seconds):
                 while not self._hub.is_ready(subscription):
@@ -111,7 +151,6 @@ class Events:
         except TimeoutError:
             return self._shed(request, common)
         finally:
-            self._waiting -= 1
             if not started:
                 self._hub.unregister(subscription, asyncio.get_running_loop().time())
                 del stream.subscription

@@ -12,10 +12,16 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def problem(
-    status: HTTPStatus, detail: str, *, kind: str = "about:blank", headers: Mapping[str, str] | None = None
+    status: HTTPStatus,
+    detail: str,
+    *,
+    kind: str = "about:blank",
+    headers: Mapping[str, str] | None = None,
+    **members: str,
 ) -> web.Response:
-    """An error response. `detail` is for the caller's eyes: no internal names, no secrets."""
-    body = {"type": kind, "title": status.phrase, "status": int(status), "detail": detail}
+    """An error response. `detail` is for the caller's eyes: no internal names, no secrets. `members` are
+    extensions, for programs (RFC 9457, section 3.2)."""
+    body = {"type": kind, "title": status.phrase, "status": int(status), "detail": detail, **members}
     return web.Response(
         status=int(status),
         text=json.dumps(body, ensure_ascii=False),

@@ -1,7 +1,7 @@
 """`POST /publish`: publishing over HTTP, for those who have no publisher library.
 
-Off unless a publish token is set. Items of a batch are answered one by one, in order: a bad one never
-costs a good one.
+Off where there is neither a publish token, which allows every channel, nor a key for tokens, whose claims
+say which. Items of a batch are answered one by one, in order: a bad one never costs a good one.
 """
 
 from __future__ import annotations
@@ -9,12 +9,18 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import hdrs, web
 
+from gateway.auth.credentials import bearer
+from gateway.auth.grants import Grant
+from gateway.auth.refusals import Refusal, Refused
+from gateway.http.authority import Undecided
 from gateway.http.problems import problem
+from gateway.protocol.patterns import Patterns
 from gateway.protocol.publishing import BadItem, Item, PublishRequest
 from gateway.protocol.request import BadRequest
 from publisher import (
@@ -27,8 +33,10 @@ from publisher import (
     PublishError,
     RedisUnreachable,
 )
+from publisher.channels import MAX_CHANNEL_BYTES, Channel
 
 if TYPE_CHECKING:
+    from gateway.http.authority import Authority
     from gateway.http.cors import Cors
     from gateway.settings import Settings
 
@@ -36,15 +44,35 @@ _METHODS: Final = "POST, OPTIONS"
 _NDJSON: Final = "application/x-ndjson"
 _JSON: Final = "application/json"
 _RETRY_AFTER_SECONDS: Final = "1"
+_EVERYTHING: Final = Grant(publish=Patterns(["*"]))
+_TOKEN: Final = "Send the publish token: Authorization: Bearer <token>"
+_OFF: Final = (
+    "Publishing over HTTP is off on this gateway: it has no publish token, and no key to check tokens with."
+)
 
-Result = Published | PublishError | BadItem
+
+@dataclass(frozen=True, slots=True)
+class NotGranted:
+    """The token does not allow to publish to this channel."""
+
+    channel: str
+
+    @property
+    def detail(self) -> str:
+        return f"The token does not allow to publish to {self.channel[:MAX_CHANNEL_BYTES]!r}."
+
+
+Result = Published | PublishError | BadItem | NotGranted
 
 
 class Publish:
     """The handler of the publish resource."""
 
-    def __init__(self, publisher: AsyncPublisher, cors: Cors, settings: Settings) -> None:
+    def __init__(
+        self, publisher: AsyncPublisher, authority: Authority, cors: Cors, settings: Settings
+    ) -> None:
         self._publisher = publisher
+        self._authority = authority
         self._cors = cors
         self._token = settings.publish_token
         self._max_items = settings.max_publish_batch
@@ -61,9 +89,16 @@ class Publish:
 
     async def post(self, request: web.Request) -> web.Response:
         cors = self._cors.headers(request.headers)
-        refusal = self._authorize(request, cors)
-        if refusal is not None:
-            return refusal
+        if self._token is None and not self._authority.takes_tokens:
+            return problem(HTTPStatus.FORBIDDEN, _OFF, headers=cors)
+        try:
+            grant = await self._authorise(request)
+        except Refused as error:
+            return self._authority.answer(error, cors)
+        except Undecided:
+            retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
+            detail = "The token's key is not known, and its issuer can't be asked now; try again."
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=retry)
         if request.content_type not in (_JSON, _NDJSON):
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
@@ -76,26 +111,26 @@ class Publish:
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
-        results = await self._publish(asked.items)
+        results = await self._publish(asked.items, grant)
         if asked.single:
             return _single(asked.items[0], results, cors)
         return _json(_batch(results), cors)
 
-    def _authorize(self, request: web.Request, cors: Mapping[str, str]) -> web.Response | None:
-        if self._token is None:
-            detail = "Publishing over HTTP is off on this gateway: it has no publish token."
-            return problem(HTTPStatus.FORBIDDEN, detail, headers=cors)
-        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        given, wanted = token.encode("utf-8", "replace"), self._token.get_secret_value().encode()
-        if scheme.lower() == "bearer" and hmac.compare_digest(given, wanted):
-            return None
-        return problem(
-            HTTPStatus.UNAUTHORIZED,
-            "Send the publish token: Authorization: Bearer <token>",
-            headers={"WWW-Authenticate": "Bearer", **cors},
-        )
+    async def _authorise(self, request: web.Request) -> Grant:
+        """What the bearer may publish to: not nothing. Raises `Refused`, `Undecided`."""
+        token = bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))
+        if self._token is not None:
+            given, wanted = (token or "").encode("utf-8", "replace"), self._token.get_secret_value().encode()
+            if hmac.compare_digest(given, wanted):
+                return _EVERYTHING
+            if not self._authority.takes_tokens:
+                raise Refused(Refusal.MISSING if token is None else Refusal.MALFORMED, _TOKEN)
+        grant = await self._authority.bearer(request)
+        if not grant.publish:
+            raise Refused(Refusal.NOT_GRANTED, "The token does not allow to publish to any channel.")
+        return grant
 
-    async def _publish(self, items: tuple[Item | BadItem, ...]) -> list[Result]:
+    async def _publish(self, items: tuple[Item | BadItem, ...], grant: Grant) -> list[Result]:
         """A result for each channel of each item, in order. Runs of events go out together."""
         results: list[Result] = []
         run: list[Event] = []
@@ -113,6 +148,9 @@ class Publish:
                 results.append(item)
                 continue
             for channel in item.channels:
+                if not grant.publish.allows(Channel(channel)):
+                    results.append(NotGranted(channel))
+                    continue
                 if item.close:
                     await send()
                     results.append(await self._close(channel))
@@ -139,8 +177,8 @@ def _entry(result: Result) -> dict[str, Any]:
     match result:
         case Published():
             return {"channel": result.channel, "id": result.id, "duplicate": result.duplicate}
-        case BadItem():
-            return {"error": {"type": "BadItem", "detail": result.detail}}
+        case BadItem() | NotGranted():
+            return {"error": {"type": type(result).__name__, "detail": result.detail}}
         case _:
             return {"error": {"type": type(result).__name__, "detail": str(result)}}
 
@@ -163,6 +201,8 @@ def _single(item: Item | BadItem, results: list[Result], cors: Mapping[str, str]
             return _json(_entry(result), cors)
         case BadItem():
             return problem(HTTPStatus.BAD_REQUEST, result.detail, headers=cors)
+        case NotGranted():
+            return problem(HTTPStatus.FORBIDDEN, result.detail, headers=cors)
         case DataTooLarge():
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(result), headers=cors)
         case InvalidEvent():

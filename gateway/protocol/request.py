@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from publisher.channels import Channel, validate_channel
 from publisher.errors import InvalidChannel
@@ -18,13 +18,15 @@ class StreamRequest:
     """A valid request for a stream.
 
     `cursor` is the client's `Last-Event-ID` as it came: one that makes no sense is answered by a gap and
-    a fresh start, never by an error status, at which an EventSource would give up for good.
+    a fresh start, never by an error status, at which an EventSource would give up for good. `ticket` is what
+    may stand for a token in a URL, as it came.
     """
 
     channels: tuple[Channel, ...]
     cursor: str | None
     last: int
     envelope: bool
+    ticket: str | None = field(default=None, repr=False)
 
     @classmethod
     def parse(
@@ -50,7 +52,7 @@ class StreamRequest:
         except InvalidChannel as error:
             raise BadRequest(str(error)) from None
         cursor = last_event_id or _one(query, "last_event_id") or None
-        return cls(channels, cursor, _last(query, max_last), _envelope(query))
+        return cls(channels, cursor, _last(query, max_last), _envelope(query), _one(query, "ticket"))
 
 
 def _last(query: Sequence[tuple[str, str]], most: int) -> int:

@@ -25,8 +25,9 @@ STOP_SECONDS = 20.0
 class GatewayProcess:
     """`fanlight serve` on two free ports, with `settings` as its flags.
 
-    A bool becomes `--name` or `--no-name`, a list one flag for each item. `start()`, or entering
-    the context, returns when /readyz answers 200. Ports stay the same over restarts.
+    A bool becomes `--name` or `--no-name`, a list one flag for each item, None no flag. Everybody may
+    subscribe, unless `anonymous_subscribe` says otherwise. `start()`, or entering the context, returns when
+    /readyz answers 200. Ports stay the same over restarts.
     """
 
     PUBLISH_TOKEN: ClassVar = "test-publish-token"
@@ -39,6 +40,7 @@ class GatewayProcess:
             "host": self.host,
             "log_format": "json",
             "drain_wait_seconds": 0,  # there is no balancer
+            "anonymous_subscribe": "*",
         } | settings
         self._directory = tempfile.TemporaryDirectory(prefix="fanlight-gateway-")
         self._log = Path(self._directory.name) / "gateway.log"

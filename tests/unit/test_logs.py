@@ -84,11 +84,16 @@ def test_no_secret_is_written(log_format: Any) -> None:
     log.info("connected", url="redis://user:hunter2@host:1/0", headers={"Authorization": "Bearer hunter2"})
     log.info("asked by redis://:hunter2@host", publish_token="hunter2", seen=["Bearer hunter2"])
     logging.getLogger("aiohttp").info("Authorization: Bearer %s", "hunter2")
+    log.info("asked", path="/events?channel=a&ticket=hunter2&last=1", jwt_secret="hunter2", ticket="hunter2")
+    jwt = "eyJhbGciOiJIUzI1NiJ9.eyJodW50ZXIyIjoxfQ.aHVudGVyMg"
+    log.info(f"cookie a={jwt}; b", values=[jwt, {"x": f"<{jwt[:30]}>"}])
     try:
         raise ValueError("cannot connect to redis://:hunter2@host")
     except ValueError:
         log.exception("failed")
     text = out.getvalue()
     assert "hunter2" not in text
+    assert "eyJ" not in text
+    assert "ticket=***&last=1" in text
     assert "redis://***@host" in text
     assert "cannot connect" in text

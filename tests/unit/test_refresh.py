@@ -16,12 +16,12 @@ def test_the_first_fetch_is_at_once() -> None:
     refresh = Refresh(300, 30)
     assert refresh.pause_seconds(0) == 0
     assert refresh.may_ask(0)
-    assert not refresh.certain
+    assert not refresh.well
 
 
 def test_keys_are_fetched_again_by_their_age() -> None:
     refresh = fetched()
-    assert refresh.certain
+    assert refresh.well
     assert [refresh.pause_seconds(now) for now in (100, 250, 400, 999)] == [300, 150, 0, 0]
 
 
@@ -48,11 +48,11 @@ def test_after_a_failure_it_is_tried_again_ever_later_and_no_later_than_by_age()
     for _ in range(12):
         refresh.begin(now)
         refresh.failed()
-        assert not refresh.certain
+        assert not refresh.well
         pauses.append(refresh.pause_seconds(now))
         now += pauses[-1]
     assert pauses == [30, 60, 120, 240, *[300] * 8]
     refresh.begin(now)
     refresh.succeeded(now)
-    assert refresh.certain
+    assert refresh.well
     assert refresh.pause_seconds(now) == 300

@@ -135,6 +135,21 @@ WRONG: list[tuple[str, Any, str]] = [
     ("allowed_origins", "*.example", "'*.example' is not an origin"),
     ("allowed_origins", "https://a.example/", "is not an origin"),
     ("allowed_origins", "null", "is not an origin"),
+    ("anonymous_subscribe", "public.*,a b", "bad pattern 'a b'"),
+    ("anonymous_subscribe", "fanlight.x", "reserved"),
+    ("personal_channel", "user", "such as user.{sub}"),
+    ("personal_channel", "{sub}", "not alone"),
+    ("jwt_secret", "x" * 31, "at least 32 bytes"),
+    ("jwks_url", "http://id.example/jwks", "a URL such as https://"),
+    ("jwks_url", "https://user:pass@id.example/jwks", "a URL such as https://"),
+    ("jwks_url", "https://id.example/jwks#x", "a URL such as https://"),
+    ("jwks_url", "https://", "a URL such as https://"),
+    ("jwks_url", "file:///etc/keys", "a URL such as https://"),
+    ("jwks_url", "https://id.example/\r\nX: y", "a URL such as https://"),
+    ("max_token_bytes", "8001", "64 to 8,000"),
+    ("ticket_seconds", "31", "1 to 30"),
+    ("token_cookie", "a=b", "the name of a cookie"),
+    ("token_cookie", "", "the name of a cookie"),
 ]
 
 
@@ -248,8 +263,10 @@ def test_no_secret_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     secret = "hunter2"
     monkeypatch.setenv("FANLIGHT_REDIS_URL", f"http://user:{secret}@host")
     monkeypatch.setenv("FANLIGHT_PUBLISH_TOKEN", f"a {secret}")
+    monkeypatch.setenv("FANLIGHT_JWT_SECRET", secret)
     assert secret not in "\n".join(faults_of())
     monkeypatch.delenv("FANLIGHT_REDIS_URL")
+    monkeypatch.delenv("FANLIGHT_JWT_SECRET")
     monkeypatch.delenv("FANLIGHT_PUBLISH_TOKEN")
     config = toml(
         tmp_path, f"redis_url = ['redis://:{secret}@h']\npublish_token = ['{secret}']\ntoken = '{secret}'"
@@ -273,6 +290,22 @@ def test_no_secret_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize("name", ["anonymous_subscribe", "jwt_issuer", "jwt_audience"])
+@pytest.mark.parametrize("given", ["a,b", ["a", "b"], [" a , b"], ["a,,b"]])
+def test_lists_come_as_repeated_flags_or_with_commas(name: str, given: object) -> None:
+    assert getattr(load({name: given}), name) == ["a", "b"]
+
+
+def test_every_setting_of_a_worker_is_that_of_its_node() -> None:
+    """Secrets and lists, too: they go over a pipe."""
+    from gateway.workers.worker import Order
+
+    settings = load(
+        {"jwt_secret": "s" * 32, "anonymous_subscribe": "a,b.*", "jwks_url": "https://x.example/"}
+    )
+    assert Order.load(Order(1, settings, Path("x")).dump()).settings == settings
 
 
 @pytest.mark.parametrize("name", NAMES)
