@@ -1,4 +1,4 @@
-"""The command line: `fanlight serve`, `dev`, `publish` and `tail`.
+"""The command line: `fanlight serve`, `dev`, `publish`, `tail` and `token`.
 
 Importing this is cheap; what a subcommand needs is imported when it runs. Exit status: 0 for success,
 1 for a failure that was told on stderr, 2 for wrong flags, settings or data, 130 after Ctrl-C.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = ("serve", "dev", "publish", "tail")
+COMMANDS = ("serve", "dev", "publish", "tail", "token")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,6 +58,10 @@ def _run(words: list[str]) -> int:
             from gateway.cli.tail import tail
 
             return tail(options)
+        case "token":
+            from gateway.cli.token import token
+
+            return token(options)
         case _:
             parser.print_help()
             return 0

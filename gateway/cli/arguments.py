@@ -114,6 +114,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     _add_dev(commands, settings=command == "dev")
     _add_publish(commands)
     _add_tail(commands)
+    _add_token(commands)
     return parser
 
 
@@ -226,6 +227,35 @@ def _add_tail(commands: Any) -> None:
     )
     start.add_argument("--last-event-id", metavar="ID", help="resume after this event")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
+    parser.add_argument(
+        "--token-file", metavar="FILE", help="send the token in this file, or on standard input for -"
+    )
+
+
+def _add_token(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "token",
+        "make a token for development, or explain one",
+        usage="fanlight token [--subscribe PATTERN] [--publish PATTERN] [--sub SUBJECT] [--seconds N]\n"
+        "       fanlight token --explain FILE",
+        description="Print a token that is signed with the gateway's secret (jwt_secret; HS256), or with\n"
+        "that of a running fanlight dev. With --explain, tell what a token says, and whether the\n"
+        "gateway takes it: exit status 1 if it does not.",
+        epilog="The settings come from FANLIGHT_... variables and the TOML file, as those of fanlight serve.",
+    )
+    for flag, text in (("--subscribe", "a channel, or a pattern, to follow"), ("--publish", "to publish to")):
+        parser.add_argument(
+            flag, metavar="PATTERN", action="append", default=[], help=f"{text}; may be given again"
+        )
+    parser.add_argument("--sub", metavar="SUBJECT", help="whose token it is")
+    parser.add_argument(
+        "--seconds", metavar="N", type=_count, default=3600, help="how long it is good (default 3,600)"
+    )
+    parser.add_argument(
+        "--explain", metavar="FILE", help="explain the token in this file; - for standard input"
+    )
+    _add_config(parser)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

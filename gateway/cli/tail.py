@@ -2,7 +2,7 @@
 
 Events go to stdout, what happens to the connection to stderr. It resumes with Last-Event-ID after
 the server's reconnection time; it ends with 204, which says that all channels are closed, and with an
-answer that says that the request is wrong.
+answer that says that the request is wrong. The file with the token is read anew for each connection.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from publisher.ids import EventId
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
 DEFAULT_RETRY_MS: Final = 2000
 MAX_PAUSE_SECONDS: Final = 15.0
@@ -51,6 +53,8 @@ def tail(options: argparse.Namespace) -> int:
     follower = Follower(
         options.url, options.channels, screen, last=options.last, cursor=options.last_event_id or ""
     )
+    if options.token_file is not None:
+        follower.read_token = token_reader(options.token_file)
     try:
         asyncio.run(follower.run())
     except Refused as error:
@@ -74,6 +78,8 @@ class Follower:
         self._screen = screen
         self._retry_ms = DEFAULT_RETRY_MS
         self._failures = 0
+        self.read_token: Callable[[], str] | None = None
+        """Where a token is to be sent."""
 
     async def run(self) -> None:
         """Until the channels are closed (204). Raises `Refused`."""
@@ -100,6 +106,8 @@ class Follower:
             headers["Last-Event-ID"] = self.cursor
         elif self._last is not None:
             query.append(("last", str(self._last)))
+        if self.read_token is not None:
+            headers["Authorization"] = f"Bearer {self.read_token()}"
         async with session.get(self.url, params=query, headers=headers, allow_redirects=True) as response:
             if response.status == 204:
                 return True
@@ -125,6 +133,8 @@ class Follower:
             self._failures = 0
             resumed = _object(event.data).get("resumed") is True
             self._screen.note("connected, resumed" if resumed else "connected")
+        elif event.type == "fanlight.unauthorized":
+            self._screen.note(f"the token is over ({_object(event.data).get('reason')})")
         elif event.type == "fanlight.gap":
             self._screen.gap(event.id, _object(event.data))
         elif event.type == "fanlight.end":
@@ -138,6 +148,21 @@ class Follower:
         """The server's reconnection time; twice that after each further failure, up to a limit."""
         seconds = self._retry_ms / 1000 * 2.0 ** min(max(self._failures - 1, 0), 10)
         return min(seconds, max(MAX_PAUSE_SECONDS, self._retry_ms / 1000)) * random.uniform(0.8, 1.0)
+
+
+def token_reader(file: str) -> Callable[[], str]:
+    """Reads the token in a file: anew each time, or once from standard input for `-`. Raises `Refused`."""
+    if file == "-":
+        text = sys.stdin.readline()
+        return lambda: text.strip()
+
+    def read() -> str:
+        try:
+            return Path(file).read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise Refused(f"cannot read a token from {file}: {error}") from None
+
+    return read
 
 
 def latency_ms(event_id: str, *, now_ms: float | None = None) -> int | None:

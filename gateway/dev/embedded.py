@@ -28,6 +28,7 @@ from gateway.dev.keeper import KEEP, KEEPER, SERVER_LOG, START, STATE, USERS, as
 
 _WAIT_SECONDS: Final = 20.0
 _TOKEN: Final = "publish-token"
+_SECRET: Final = "jwt-secret"
 
 
 class NoServer(Exception):
@@ -70,7 +71,16 @@ def running_url() -> str | None:
 def publish_token() -> str:
     """This user's token for POST /publish in dev mode: random, and the same after a restart, so that
     a page that is open goes on working. Raises `NoServer` if there is no place to keep it."""
-    path = runtime_directory() / _TOKEN
+    return _kept(_TOKEN)
+
+
+def jwt_secret() -> str:
+    """This user's secret for tokens in dev mode, as lasting. Raises `NoServer`."""
+    return _kept(_SECRET)
+
+
+def _kept(name: str) -> str:
+    path = runtime_directory() / name
     with (
         contextlib.suppress(FileExistsError),
         open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file,

@@ -16,7 +16,7 @@ from gateway import lifecycle
 from gateway.dev import banner
 from gateway.dev.answers import Answers
 from gateway.dev.clock import tick
-from gateway.dev.embedded import EmbeddedServer, NoServer, embedded_server, publish_token
+from gateway.dev.embedded import EmbeddedServer, NoServer, embedded_server, jwt_secret, publish_token
 from gateway.dev.routes import Demo
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run_session(settings: Settings, *, keep_seconds: float) -> int:
             if "redis_url" not in settings.model_fields_set:
                 server = stack.enter_context(embedded_server(keep_seconds=keep_seconds))
                 settings = settings.model_copy(update={"redis_url": server.url})
-            settings = _with_token(settings)
+            settings = _with_secrets(settings)
             status = _serve(settings, server, keep_seconds)
     except (PortTaken, NoServer) as error:
         print(f"fanlight dev: {error}", file=sys.stderr)
@@ -64,14 +64,18 @@ def _serve(settings: Settings, server: EmbeddedServer | None, keep_seconds: floa
     )
 
 
-def _with_token(settings: Settings) -> Settings:
-    if settings.publish_token is not None:
-        return settings
-    try:
-        token = publish_token()
-    except (NoServer, OSError):
-        token = secrets.token_urlsafe(24)  # nowhere to keep it: good until the next start
-    return settings.model_copy(update={"publish_token": SecretStr(token)})
+def _with_secrets(settings: Settings) -> Settings:
+    """With a publish token and a secret for tokens, where none are set."""
+    made = {}
+    for name, kept in (("publish_token", publish_token), ("jwt_secret", jwt_secret)):
+        if getattr(settings, name) is None:
+            try:
+                made[name] = SecretStr(kept())
+            except (NoServer, OSError):
+                made[name] = SecretStr(
+                    secrets.token_urlsafe(24)
+                )  # nowhere to keep it: good until the next start
+    return settings.model_copy(update=made)
 
 
 def _with_ports(settings: Settings) -> Settings:

@@ -469,3 +469,33 @@ def test_dev_with_a_server_that_was_named(dev: Dev, tmp_path: Path, to: list[str
     running = dev.start(*to)
     assert not (tmp_path / "fanlight-dev" / "server.json").exists()
     running.wait_for("--redis-url", f"--prefix {prefix}")
+
+
+# --- tokens
+
+
+def test_a_token_of_dev_mode_is_made_shown_and_used(start: Start, tmp_path: Path) -> None:
+    """Everybody may follow everything there; but who shows a token is asked for a good one."""
+    port, admin_port = free_port(), free_port()
+    dev = start("dev", f"--port={port}", f"--admin-port={admin_port}", "--keep-seconds=0")
+    dev.wait_for("Fanlight is running")
+    made = fanlight(tmp_path, "token", "--subscribe", "clock", "--seconds", "5")
+    assert (made.returncode, made.stderr) == (0, "")
+    assert fanlight(tmp_path, "token", "--explain", "-", stdin=made.stdout.encode()).returncode == 0
+    file = tmp_path / "token"
+    file.write_text(made.stdout)
+    url = f"--url=http://127.0.0.1:{port}"
+    tail = start("tail", "clock", url, "--json", f"--token-file={file}")
+    eventually(lambda: tail.objects, seconds=20)
+    # At its end the stream ends, and the next request is refused.
+    tail.wait_for("the token is over (expired)", "the gateway answered 401: The token has expired")
+    assert tail.wait_end() == 1
+    file.write_text("nonsense")
+    other = start("tail", "clock", url, f"--token-file={file}")
+    other.wait_for("the gateway answered 401: The token is not a JWT")
+    missing = fanlight(tmp_path, "tail", "clock", url, "--token-file=/nowhere/token")
+    assert (missing.returncode, "cannot read a token" in missing.stderr) == (1, True)
+    assert dev.end(signal.SIGINT) == 0
+    secret = tmp_path / "fanlight-dev" / "jwt-secret"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text() not in "\n".join(dev.lines)

@@ -91,7 +91,8 @@ OPTIONS = set(inspect.signature(Publisher).parameters)
 KNOWN = set(Settings.model_fields) | OPTIONS
 SETTING_TABLES = ["README.md", "docs/architecture.md"]
 OTHER_FLAGS = {"--config", "--help", "--json", "--keep-seconds", "--last", "--last-event-id", "--url"}
-OTHER_FLAGS |= {"--type", "--idempotency-key", "--close"}
+OTHER_FLAGS |= {"--type", "--idempotency-key", "--close", "--token-file"}
+OTHER_FLAGS |= {"--subscribe", "--publish", "--sub", "--seconds", "--explain"}
 
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
@@ -144,7 +145,7 @@ def test_the_defaults_in_the_readme_are_the_defaults() -> None:
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_flag_of_ours_that_is_shown_exists(name: str) -> None:
     flags = OTHER_FLAGS | {flag_of(setting) for setting in Settings.model_fields}
-    commands = re.findall(r"\bfanlight (?:serve|dev|publish|tail)\b[^`\n]*", (ROOT / name).read_text())
+    commands = re.findall(r"\bfanlight (?:serve|dev|publish|tail|token)\b[^`\n]*", (ROOT / name).read_text())
     used = {flag for command in commands for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", command)}
     assert used <= flags
 
