@@ -45,7 +45,7 @@ def request(
     headers: Mapping[str, str] | None = None,
     body: object = None,
 ) -> Answer:
-    """`body` is sent as JSON, if there is one. Not for streams that stay open."""
+    """`body` is sent as JSON, if there is one. AssertionError if a stream is opened: it would not end."""
     fields = dict(headers or {})
     if token is not None:
         fields["Authorization"] = f"Bearer {token}"
@@ -56,6 +56,8 @@ def request(
     with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=15)) as connection:
         connection.request(method, path, data, fields)
         response = connection.getresponse()
+        opened = response.chunked and response.getheader("Content-Type") == "text/event-stream"
+        assert not opened, f"{method} {path} opened a stream"
         return Answer(
             response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
         )

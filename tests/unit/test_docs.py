@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.app import Gateway
+from gateway.auth.refusals import Refusal
 from gateway.cli.configuration import flag_of
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
@@ -164,13 +165,18 @@ def test_the_gap_reasons_are_those_of_the_gateway() -> None:
     assert rows_under("fanlight.gap") == {reason.value for reason in GapReason}
 
 
+def test_the_reasons_of_refusals_are_those_of_the_gateway() -> None:
+    assert rows_under("Refusals") == {reason.value for reason in Refusal}
+
+
 def test_the_close_reasons_are_those_of_the_gateway() -> None:
     assert rows_under("When a stream ends") == {reason.value for reason in CloseReason}
 
 
 async def test_the_metrics_that_are_named_exist() -> None:
     gateway = Gateway(
-        Settings.model_validate({}), lambda coroutine, name: asyncio.create_task(coroutine, name=name)
+        Settings.model_validate({"jwks_url": "https://id.example/jwks"}),
+        lambda coroutine, name: asyncio.create_task(coroutine, name=name),
     )
     try:
         exposed = {
