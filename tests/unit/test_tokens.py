@@ -274,3 +274,17 @@ def test_a_token_that_was_changed_anywhere_is_refused(which: int, data: st.DataO
     character = data.draw(st.sampled_from("ABCab01_-.= ").filter(lambda c: c != token[place]))
     with pytest.raises(Refused):
         accept(token[:place] + character + token[place + 1 :])
+
+
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+
+@pytest.mark.parametrize("signer", SIGNERS, ids=lambda signer: signer.algorithm)
+def test_a_token_has_one_spelling(signer: Signer) -> None:
+    """The last character of a part may hold bits that stand for nothing: they must be zero."""
+    token = signer.sign(CLAIMS)
+    ends = [place - 1 for place, character in enumerate(token) if character == "."] + [len(token) - 1]
+    for place in ends:
+        for character in ALPHABET.replace(token[place], ""):
+            with pytest.raises(Refused):
+                accept(token[:place] + character + token[place + 1 :])
