@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -142,6 +143,8 @@ class Events:
             # From here to the end without an await: nothing may come between floors and start.
             if not self._streams.accepting:
                 return self._shed(request, common)  # a drain has begun, and ends those that were open then
+            if grant.expires_at <= time.time():
+                return self._shed(request, common)  # who comes back is judged anew, by a newer token perhaps
             if self._hub.is_finished(subscription):
                 return web.Response(status=204, headers={"Cache-Control": "no-store", **common})
             head = self._head(request, stream, common)

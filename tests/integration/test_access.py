@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from tests.support.wait import aeventually
 if TYPE_CHECKING:
     from tests.conftest import StartGateway
     from tests.integration.conftest import Connect
+    from tests.support.redis_server import RedisServer
 
 CLOSED: dict[str, Any] = {"jwt_secret": SECRET, "anonymous_subscribe": None}
 APP = "https://app.example"
@@ -374,6 +376,27 @@ async def test_who_does_not_read_is_cut_off_when_the_token_is_over(
         {"fanlight_streams_closed_total{expired}": 1},
         {"fanlight_streams_closed_total{stalled}": 1},
     )
+
+
+async def test_a_token_that_ends_while_its_request_waits_opens_nothing(
+    start_gateway: StartGateway, own_redis: RedisServer, prefix: str, channel: str
+) -> None:
+    """For its channels' floors, that is: as long as Redis may take to answer."""
+    gateway = start_gateway(redis_url=own_redis.url, link_deadline_seconds=20, **CLOSED)
+    with Publisher(own_redis.url, prefix=prefix) as publisher:
+        publisher.publish(channel, "before")
+    expires_at = int(time.time()) + 5
+    good = hs256().sign({"exp": expires_at, "fanlight": {"subscribe": [channel]}})
+    own_redis.pause()
+    waiting = asyncio.create_task(
+        asyncio.to_thread(request, gateway, "GET", events_path(channel, last="1"), token=good)
+    )
+    await asyncio.sleep(expires_at + 0.5 - time.time())
+    assert not waiting.done()
+    own_redis.resume()
+    answer = await waiting
+    assert (answer.status, answer.raw[:7], answer.raw.count(b"\n")) == (200, b"retry: ", 1), "for now not"
+    assert metrics(gateway)["fanlight_streams_opened_total"] == 0
 
 
 async def test_a_resume_is_authorised_anew_for_every_channel(
