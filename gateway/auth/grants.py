@@ -40,6 +40,11 @@ class Grant:
             raise Refused(Refusal.MISSING, detail)
         raise Refused(Refusal.NOT_GRANTED, f"The token does not allow to subscribe to {denied}.")
 
+    def check_expiry(self, now: float) -> None:
+        """Raises `Refused` if it is over by now, in Unix seconds."""
+        if self.expires_at <= now:
+            raise Refused(Refusal.EXPIRED, "The token has expired: get a new one.")
+
     def dump(self) -> bytes:
         """For a ticket: it is for reading, so it holds nothing else."""
         return json.dumps([list(self.subscribe.texts), self.expires_at, self.subject]).encode()

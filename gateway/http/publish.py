@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -104,11 +105,14 @@ class Publish:
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
             body = await request.read()
+            grant.check_expiry(time.time())  # a body takes as long as its sender likes
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
         except web.HTTPRequestEntityTooLarge:
             detail = "The body is too large; send the events in several requests."
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
+        except Refused as error:
+            return self._authority.answer(error, cors)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
         results = await self._publish(asked.items, grant)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -488,6 +490,25 @@ def test_who_may_not_publish(
     """Found out before the body is read."""
     answer = publish(gateway, {"channel": "user.42", "data": 1}, make())
     assert (answer.status, answer.reason) == (status, reason)
+
+
+def test_a_token_that_ends_before_the_body_does_publishes_nothing(
+    gateway: GatewayProcess, channel: str
+) -> None:
+    expires_at = int(time.time()) + 3
+    good = hs256().sign({"exp": expires_at, "fanlight": {"publish": [channel]}})
+    body = json.dumps({"channel": channel, "data": 1}).encode()
+
+    def slowly() -> Iterator[bytes]:
+        yield body[:1]
+        time.sleep(max(0.0, expires_at + 0.1 - time.time()))
+        yield body[1:]
+
+    with closing(HTTPConnection(gateway.host, gateway.port, timeout=15)) as connection:
+        headers = bearer(good) | {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        connection.request("POST", "/publish", slowly(), headers)
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())["reason"]) == (401, "expired")
 
 
 def test_with_tokens_alone_publishing_is_on(share_gateway: StartGateway, channel: str) -> None:
