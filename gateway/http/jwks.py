@@ -30,6 +30,8 @@ _HEADERS: Final = {
     hdrs.ACCEPT: "application/jwk-set+json, application/json",
     hdrs.ACCEPT_ENCODING: "identity",
 }
+_WAITING_PART: Final = 10
+"""Who waits has shown nothing good yet, and takes a stream's place: of the node's places, one in so many."""
 
 
 class NotFetched(Exception):
@@ -50,6 +52,8 @@ class Jwks:
         self._tls = tls_context(settings.jwks_ca_file)
         self._loop = asyncio.get_running_loop()
         self._asked = asyncio.Event()
+        self._most_waiting = max(1, settings.max_streams // _WAITING_PART)
+        self._waiting = 0
         self._fetched: asyncio.Future[bool] | None = None
         """Of those who wait: done when the next fetch is."""
         self._log = get_logger("jwks")
@@ -61,12 +65,18 @@ class Jwks:
 
         True if the issuer has answered: what is still not there is none of its keys.
         """
+        if self._waiting >= self._most_waiting:
+            return False
         if self._fetched is None:
             if not self._refresh.may_ask(self._loop.time()):
                 return False
             self._fetched = self._loop.create_future()
         self._asked.set()
-        return await asyncio.shield(self._fetched)
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._fetched)
+        finally:
+            self._waiting -= 1
 
     async def run(self) -> None:
         """Fetch them, and again whenever it is time to."""

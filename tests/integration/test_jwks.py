@@ -234,6 +234,28 @@ async def test_other_requests_do_not_wait_for_the_issuer(
     assert await waiting
 
 
+async def test_made_up_keys_and_a_slow_issuer_do_not_fill_the_node(
+    start: Callable[..., GatewayProcess], issuer: Issuer
+) -> None:
+    node = start(jwks_pause_seconds=0.05, jwks_timeout_seconds=30, max_streams=20)
+    issuer.answer = issuers.after(issuer.released, jwks(A))
+    await asking(node, issuer)
+
+    async def opened(token: str) -> bool:
+        headers = {"Authorization": f"Bearer {token}"}
+        async with await SseConnection.open(events_url(node, "a"), headers=headers) as stream:
+            await stream.until(lambda: stream.ended or stream.events != [])
+            return stream.events != []
+
+    forged = [compact({"alg": "ES256", "kid": str(number)}, claims(["a"])) for number in range(30)]
+    before = metrics(node)["fanlight_streams_shed_total"]
+    waiting = [asyncio.create_task(opened(token)) for token in forged]
+    await aeventually(lambda: metrics(node)["fanlight_streams_shed_total"] >= before + 10)
+    assert await opened(signed(A))
+    issuer.released.set()
+    assert not any(await asyncio.gather(*waiting))
+
+
 def test_a_certificate_that_nobody_vouches_for_is_refused(
     start: Callable[..., GatewayProcess], issuer: Issuer
 ) -> None:
