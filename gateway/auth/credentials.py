@@ -16,7 +16,9 @@ from typing import Final
 
 from gateway.auth.refusals import Refusal, Refused
 
-_BEARER: Final = re.compile(r"bearer(?: +(.*))?", re.IGNORECASE | re.ASCII | re.DOTALL)
+_BEARER: Final = re.compile(r"bearer(?![!#$%&'*+.^_`|~\w-]) *(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
+"""The scheme's name ends where no character of a name follows (RFC 9110, sections 5.6.2 and 11.1). What is
+wrong behind it is a wrong token, and not another scheme, which is somebody else's."""
 
 
 class Carrier(Enum):
@@ -40,7 +42,7 @@ def bearer(authorization: Sequence[str]) -> str | None:
     if len(authorization) > 1:
         raise Refused(Refusal.SEVERAL, "Send one Authorization field.")
     match = _BEARER.fullmatch(authorization[0]) if authorization else None
-    return None if match is None else match[1] or ""
+    return None if match is None else match[1]
 
 
 def cookie(fields: Sequence[str], name: str) -> str | None:

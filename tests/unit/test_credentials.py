@@ -26,6 +26,12 @@ BEARERS = [
     (["Bearer "], ""),
     (["Bearer a b"], "a b"),
     (["Bearer a\tb"], "a\tb"),
+    (["Bearer\tabc"], "\tabc"),
+    (["Bearer:abc"], ":abc"),
+    (["Bearer=abc"], "=abc"),
+    (["Bearer\xa0abc"], "\xa0abc"),
+    (["Bearer-x abc"], None),
+    (["Bearer.x"], None),
     (["Bearer \udcff"], "\udcff"),
 ]
 
