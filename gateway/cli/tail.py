@@ -153,16 +153,25 @@ class Follower:
 def token_reader(file: str) -> Callable[[], str]:
     """Reads the token in a file: anew each time, or once from standard input for `-`. Raises `Refused`."""
     if file == "-":
-        text = sys.stdin.readline()
-        return lambda: text.strip()
+        line = sys.stdin.readline()
+        return lambda: _token(line, file)
 
     def read() -> str:
         try:
-            return Path(file).read_text(encoding="ascii").strip()
+            text = Path(file).read_text(encoding="ascii")
         except (OSError, ValueError) as error:
             raise Refused(f"cannot read a token from {file}: {error}") from None
+        return _token(text, file)
 
     return read
+
+
+def _token(text: str, file: str) -> str:
+    """It becomes the value of a header, which has one line."""
+    token = text.strip()
+    if not token.isprintable():
+        raise Refused(f"cannot read a token from {file}: it has more than one line, or control characters")
+    return token
 
 
 def latency_ms(event_id: str, *, now_ms: float | None = None) -> int | None:

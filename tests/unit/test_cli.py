@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gateway.cli.arguments import build_parser
 from gateway.cli.configuration import flag_of
 from gateway.cli.lines import LineSplitter
 from gateway.cli.screen import Screen, printable
-from gateway.cli.tail import latency_ms
+from gateway.cli.tail import Refused, latency_ms, token_reader
 from gateway.settings import Settings
 
 NAMES = list(Settings.model_fields)
@@ -135,6 +136,25 @@ def test_importing_the_command_line_imports_nothing_heavy() -> None:
     ).stdout.split()
     assert "gateway.cli" in loaded
     assert not {"pydantic", "aiohttp", "structlog", "rich", "gateway.settings"} & set(loaded)
+
+
+# --- tail's token
+
+
+@pytest.mark.parametrize("text", ["a.b.c", " a.b.c\r\n", "a.b.c\n\n"])
+def test_a_token_from_a_file(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    assert token_reader(str(file))() == "a.b.c"
+
+
+@pytest.mark.parametrize("text", ["a.b.c\nX: y", "a.b.c\r\n\r\nGET /", "a\x01b", "a\x7fb", "\xe9"])
+def test_what_is_no_line_of_a_header_is_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    with pytest.raises(Refused, match="cannot read a token from") as caught:
+        token_reader(str(file))()
+    assert text not in str(caught.value)
 
 
 # --- tail's screen
