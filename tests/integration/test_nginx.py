@@ -218,3 +218,17 @@ async def test_with_no_gateway_at_all_the_answer_is_a_stream_that_ends() -> None
         assert connection.parser.retry_ms in (2000, 3000, 4000, 5000)
         assert connection.parser.last_event_id is None
         assert not connection.events
+
+
+async def test_no_ticket_is_logged(nginx: Nginx, gateways: Gateways) -> None:
+    """A gateway that can't be reached has not used it up: it would be good for whoever reads the log."""
+    url = f"{nginx.url}/events?channel=a&ticket=CaNaRy"
+    async with await SseConnection.open(url) as refused:
+        assert refused.status == 401
+    for gateway in gateways:
+        gateway.kill()
+    async with await SseConnection.open(url) as unreached:
+        assert unreached.status == 200
+        await unreached.until_end()
+    await aeventually(lambda: "unreached: GET /events" in nginx.log)
+    assert "CaNaRy" not in nginx.log

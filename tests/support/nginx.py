@@ -48,9 +48,9 @@ def rendered(
         ("listen 8080;", f"listen {Nginx.host}:{port};", 1),
         ("server gateway-1:8080 ", f"server 127.0.0.1:{first} ", 1),
         (" /tmp/", f" {directory}/", 6),
-        ("/dev/stderr", str(log), 1),
+        ("/dev/stderr", str(log), 2),
         (f"proxy_read_timeout {READ_TIMEOUT_SECONDS}s;", f"proxy_read_timeout {read_timeout_seconds}s;", 1),
-        ("/dev/stdout", str(log), 1),
+        ("/dev/stdout", str(log), 2),
     ):
         if text.count(old) != times:
             raise AssertionError(f"{old!r} stands {text.count(old)} times in {CONFIGURATION}, not {times}")
