@@ -479,7 +479,7 @@ def test_a_token_of_dev_mode_is_made_shown_and_used(start: Start, tmp_path: Path
     port, admin_port = free_port(), free_port()
     dev = start("dev", f"--port={port}", f"--admin-port={admin_port}", "--keep-seconds=0")
     dev.wait_for("Fanlight is running")
-    made = fanlight(tmp_path, "token", "--subscribe", "clock", "--seconds", "5")
+    made = fanlight(tmp_path, "token", "--subscribe", "clock", "--seconds", "15")  # three commands use it
     assert (made.returncode, made.stderr) == (0, "")
     assert fanlight(tmp_path, "token", "--explain", "-", stdin=made.stdout.encode()).returncode == 0
     file = tmp_path / "token"
