@@ -20,6 +20,7 @@ from gateway.auth.keys import BadKeys, Key, from_jwks
 from gateway.auth.refresh import Refresh
 from gateway.logs import get_logger
 from gateway.metrics import counters, gauge
+from gateway.settings import redact_url
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -46,6 +47,8 @@ class Jwks:
         self.keys: tuple[Key, ...] = ()
         """As fetched last; none before the first time."""
         self._url = url
+        self._address = redact_url(url)
+        """For logs: some issuers want a key of theirs in the query."""
         self._most_bytes = settings.max_jwks_bytes
         self._timeout = aiohttp.ClientTimeout(total=settings.jwks_timeout_seconds)
         self._refresh = Refresh(settings.jwks_refresh_seconds, settings.jwks_pause_seconds)
@@ -96,12 +99,14 @@ class Jwks:
             self.keys = from_jwks(await self._get())
         except (NotFetched, BadKeys) as error:
             if not self._refresh.failures:
-                self._log.warning("keys_not_fetched", url=self._url, error=str(error), kept=len(self.keys))
+                self._log.warning(
+                    "keys_not_fetched", url=self._address, error=str(error), kept=len(self.keys)
+                )
             self._refresh.failed()
             self.failed_total += 1
         else:
             if not self._refresh.well:
-                self._log.info("keys_fetched", url=self._url, keys=len(self.keys))
+                self._log.info("keys_fetched", url=self._address, keys=len(self.keys))
             self._refresh.succeeded(self._loop.time())
             self.succeeded_total += 1
         finally:
@@ -133,7 +138,8 @@ class Jwks:
         except TimeoutError:
             raise NotFetched(f"no whole answer within {self._timeout.total:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise NotFetched(f"{type(error).__name__}: {error}") from None
+            text = str(error).replace(self._url, self._address)
+            raise NotFetched(f"{type(error).__name__}: {text}") from None
 
     def metrics(self) -> Iterable[Metric]:
         fetches = {"succeeded": float(self.succeeded_total), "failed": float(self.failed_total)}

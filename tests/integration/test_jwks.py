@@ -266,6 +266,16 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
     assert "certificate" in record["error"].lower()
 
 
+def test_a_query_of_the_address_is_in_no_log(start: Callable[..., GatewayProcess], issuer: Issuer) -> None:
+    issuer.publish(A)
+    node = start(jwks_url=f"{issuer.url}?api-key=canary")
+    eventually(lambda: accepted(node, signed(A)), seconds=20)
+    assert issuer.paths == ["/jwks?api-key=canary"]
+    [record] = [record for record in node.log_records if record["event"] == "keys_fetched"]
+    assert record["url"] == issuer.url
+    assert "canary" not in node.log
+
+
 def test_the_name_in_the_certificate_counts(start: Callable[..., GatewayProcess], issuer: Issuer) -> None:
     node = start(jwks_url=issuer.url.replace("127.0.0.1", "localhost"))
     assert fetches(node) == (0, 1)
