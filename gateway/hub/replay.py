@@ -125,17 +125,20 @@ class Replay:
         return True
 
     def _begin_now(self, subscription: Subscription, channels: list[ChannelState]) -> None:
-        """From the node's position; a channel that has ended tells its end once."""
-        now = self._node.position
-        starts = {
-            channel.name: min(now, end.position.before())
-            if (end := self._end_due(subscription, channel))
-            else now
-            for channel in channels
-        }
-        subscription.position = min(starts.values())
-        subscription.starts = starts
+        """From the node's position."""
         subscription.crossing.clear()
+        starts = dict.fromkeys(subscription.channels, self._node.position)
+        self._begin_at(subscription, channels, starts)
+
+    def _begin_at(
+        self, subscription: Subscription, channels: list[ChannelState], starts: dict[Channel, Position]
+    ) -> None:
+        """From these positions; a channel that has ended tells its end once."""
+        for channel in channels:
+            if end := self._end_due(subscription, channel):
+                starts[channel.name] = min(starts[channel.name], end.position.before())
+        subscription.starts = starts
+        subscription.position = min(starts.values())
         subscription.resolved = True
 
     def _end_due(self, subscription: Subscription, channel: ChannelState) -> EventId | None:
@@ -188,12 +191,7 @@ class Replay:
             forgotten = self._forgotten(subscription)
             begin.update({name: max(start, forgotten) for name, start in begin.items()})
             self._not_above_since(subscription, begin)
-            for channel in channels:
-                if end := self._end_due(subscription, channel):
-                    begin[channel.name] = min(begin[channel.name], end.position.before())
-            subscription.starts = begin
-            subscription.position = min(begin.values())
-            subscription.resolved = True
+            self._begin_at(subscription, channels, begin)
 
         if not unknown:
             resolve(())
