@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from tests.support.sse_parser import Event
-from tests.support.wait import aeventually
+from tests.support.wait import PATIENCE_SECONDS, aeventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,7 +67,9 @@ class PageSource:
         news, self.opens, self.errors, self.ready_state = await self._record.evaluate(_NEWS, len(self.events))
         self.events += [Event(*event) for event in news]
 
-    async def until(self, condition: Callable[[], object], *, seconds: float = 20, what: str = "") -> None:
+    async def until(
+        self, condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS, what: str = ""
+    ) -> None:
         """Until `condition` holds of a fresh state. AssertionError after `seconds`."""
         __tracebackhide__ = True
 

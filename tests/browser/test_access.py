@@ -207,16 +207,16 @@ async def test_a_page_with_tickets_goes_on_over_cuts_and_ends_without_a_hole(
                 seconds = 3.0  # the token of the next ticket is over soon
             nodes[0].restart(crash=True)
             sent.append((await publisher.publish("a", f"away {number}")).id)
-            await aeventually(lambda: live(number + 2), seconds=30)  # noqa: B023
+            await aeventually(lambda: live(number + 2))  # noqa: B023
             await aeventually(arrived)
 
         async def ended() -> bool:
             return bool(await of_type("fanlight.unauthorized"))
 
         seconds = 60.0
-        await aeventually(ended, seconds=30)
+        await aeventually(ended)
         sent.append((await publisher.publish("a", "after the end")).id)
-        await aeventually(arrived, seconds=30)
+        await aeventually(arrived)
     events, tickets, states = await state()
     assert not [event for event in events if event[0] == "fanlight.gap"]
     assert tickets == states.count(CLOSED) + 1 >= 5

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 ID = re.compile(r"\d+-\d+-[0-9a-f]{6}")
-LINE_MS = 15_000
+LINE_MS = 30_000
 expect.set_options(timeout=LINE_MS)
 
 
@@ -63,7 +63,7 @@ class DevGateway:
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
         command = [sys.executable, "-c", program, "dev", *self._flags]
         process = self._process = spawn(command, log=self._log, cwd=ROOT, env=env)
-        eventually(lambda: process.poll() is not None or self._ready(), seconds=20, what="fanlight dev")
+        eventually(lambda: process.poll() is not None or self._ready(), what="fanlight dev")
         assert process.poll() is None, self._log.read_text(errors="replace")
 
     def kill(self) -> None:

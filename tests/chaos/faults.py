@@ -412,7 +412,7 @@ def publisher_killed_between_write_and_answer(run: Run) -> None:
             process = start()
             try:
                 goal = answered() + 10
-                eventually(lambda: answered() >= goal, seconds=20)  # noqa: B023
+                eventually(lambda: answered() >= goal)  # noqa: B023
                 proxy.silence(down=True)
                 eventually(lambda: run.length(run.extra) > answered())
             finally:
@@ -423,7 +423,7 @@ def publisher_killed_between_write_and_answer(run: Run) -> None:
         process = start()
         try:
             goal = answered() + 10
-            eventually(lambda: answered() >= goal, seconds=20)
+            eventually(lambda: answered() >= goal)
         finally:
             process.kill()
             reap(process, seconds=10)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from tests.chaos.history import Connected, Followed, Received, Refused
+from tests.support.wait import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 Place = tuple[int, int]
 HOST = "127.0.0.1"
-CONNECT_SECONDS = 10.0
 BEGIN: Place = (0, 0)
 
 
@@ -145,7 +145,7 @@ class Subscriber:
             if self._receive_buffer_bytes is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
             sock.setblocking(False)
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._loop.sock_connect(sock, (HOST, self.port))
             self.connects_at.append(self._loop.time())
             await self._loop.create_connection(lambda: _Stream(self), sock=sock)

@@ -21,7 +21,7 @@ from tests.chaos.publishers import Habits, Writer
 from tests.chaos.subscribers import Subscriber, place_of
 from tests.support.gateway_process import GatewayProcess
 from tests.support.redis_server import RedisServer
-from tests.support.wait import aeventually, eventually
+from tests.support.wait import PATIENCE_SECONDS, aeventually, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -100,14 +100,14 @@ class World:
     def generations(self) -> list[int]:
         return [int(health["generation"]) for health in self.health()]
 
-    def wait_lost(self, *, seconds: float = 10) -> None:
+    def wait_lost(self, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Until no gateway takes its link for alive."""
         eventually(lambda: not any(h["connected"] for h in self.health()), seconds=seconds)
 
-    def wait_linked(self, *, seconds: float = 10) -> None:
+    def wait_linked(self, *, seconds: float = PATIENCE_SECONDS) -> None:
         eventually(lambda: all(h["connected"] for h in self.health()), seconds=seconds)
 
-    def wait_anew(self, before: Sequence[int], *, seconds: float = 10) -> None:
+    def wait_anew(self, before: Sequence[int], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Until each gateway has a link that is younger than those of `before`."""
 
         def anew() -> bool:
@@ -116,7 +116,9 @@ class World:
 
         eventually(anew, seconds=seconds)
 
-    def wait_dropped(self, before: Sequence[int], ports: Container[int], *, seconds: float = 10) -> None:
+    def wait_dropped(
+        self, before: Sequence[int], ports: Container[int], *, seconds: float = PATIENCE_SECONDS
+    ) -> None:
         """Until each gateway on one of the ports has had a younger link, which may be gone again."""
 
         def dropped() -> bool:
@@ -246,7 +248,7 @@ class Run:
         """How long a fault lasts. Nothing is waited for."""
         time.sleep(seconds)
 
-    def more_acked(self, count: int, *, seconds: float = 10) -> None:
+    def more_acked(self, count: int, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Until each writer's channels have so many more acknowledged events."""
         goal = {c: n + count for w in self.writers for c, n in _acked(w).items() if c not in w.paused}
 
@@ -282,7 +284,7 @@ class Run:
             for subscriber in self.subscribers:
                 subscriber.start()
             # Before the first event: from here on, everybody is due everything.
-            await aeventually(lambda: all(s.opens for s in self.subscribers), seconds=30, what="all open")
+            await aeventually(lambda: all(s.opens for s in self.subscribers), what="all open")
             for writer in self.writers:
                 writer.start()
             await asyncio.to_thread(self.more_acked, 5)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         def __call__(self, *words: str) -> Cli: ...
 
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "gateway.cli"]
 
@@ -64,12 +66,11 @@ class Cli:
         """Until each of the texts is in a line."""
         eventually(
             lambda: all(any(text in line for line in self.lines) for text in texts),
-            seconds=20,
             what=f"{texts} in what it prints",
         )
 
     def wait_end(self) -> int:
-        eventually(lambda: self.process.poll() is not None, seconds=20, what="the end of the process")
+        eventually(lambda: self.process.poll() is not None, what="the end of the process")
         return self.process.wait()
 
     def end(self, how: signal.Signals) -> int:
@@ -221,7 +222,7 @@ def test_tail_survives_gateways_that_are_killed_and_ends_with_the_channels(
                 gateway.kill()
             if number in (15, 25):
                 gateway.start()
-        eventually(lambda: len(tail.objects) == 40, seconds=20)
+        eventually(lambda: len(tail.objects) == 40)
         publisher.close("a")
         publisher.close("b")
     assert tail.wait_end() == 0
@@ -285,7 +286,7 @@ def test_tail_ends_quietly_when_its_reader_has_gone(
                 publisher.publish("a", "more")
                 return tail.poll() is not None
 
-            eventually(ended, seconds=20)
+            eventually(ended)
             assert tail.stderr is not None
             assert tail.stderr.read() in (b"connected\n", b"")  # the replay may have had the pipe closed
         finally:
@@ -342,7 +343,7 @@ class Dev:
     def close(self) -> None:
         with suppress(OSError, ValueError, ProcessLookupError):
             os.kill(self.state["keeper_pid"], signal.SIGTERM)
-        eventually(lambda: not (self._runtime / "server.json").exists(), seconds=20)
+        eventually(lambda: not (self._runtime / "server.json").exists())
 
 
 @pytest.fixture
@@ -373,7 +374,7 @@ def test_dev_says_what_to_open_and_what_to_type(dev: Dev, start: Start, tmp_path
     done = fanlight(tmp_path, "publish", "news", "Hello")
     assert done.returncode == 0
     tail.wait_for('"Hello"')
-    eventually(lambda: sum(item["channel"] == "clock" for item in tail.objects) >= 2, seconds=10)
+    eventually(lambda: sum(item["channel"] == "clock" for item in tail.objects) >= 2)
     ticks = [item["data"] for item in tail.objects if item["channel"] == "clock"]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", tick) for tick in ticks)
     token = {"Authorization": f"Bearer {config['publish_token']}"}
@@ -391,12 +392,12 @@ def test_a_page_resumes_when_dev_was_killed_and_started_again(dev: Dev, start: S
     running = dev.start("--retry-ms=100")
     before, token = dev.state, dev.get_json("/demo/config.json")["publish_token"]
     tail = start("tail", "clock", "--json", "--url", dev.url)
-    eventually(lambda: len(tail.objects) >= 2, seconds=20)
+    eventually(lambda: len(tail.objects) >= 2)
     for how in (signal.SIGKILL, signal.SIGINT):
         running.end(how)
         seen = len(tail.objects)
         running = dev.start("--retry-ms=100")
-        eventually(lambda seen=seen: len(tail.objects) >= seen + 2, seconds=20)  # type: ignore[misc]
+        eventually(lambda seen=seen: len(tail.objects) >= seen + 2)  # type: ignore[misc]
     assert dev.state == before
     assert dev.get_json("/demo/config.json")["publish_token"] == token
     # Nothing missed, nothing twice, no gap: what tail has is what Redis has.
@@ -410,7 +411,7 @@ def test_an_answer_goes_on_after_dev_was_killed(dev: Dev, start: Start) -> None:
     running = dev.start("--retry-ms=100")
     channel = dev.get_json("/demo/answer", {"prompt": "Is it fast?"})["channel"]
     tail = start("tail", channel, "--last=100", "--json", "--url", dev.url)
-    eventually(lambda: len(tail.objects) >= 20, seconds=20)
+    eventually(lambda: len(tail.objects) >= 20)
     running.end(signal.SIGKILL)
     assert "fanlight.end" not in {item["type"] for item in tail.objects}
     dev.start("--retry-ms=100")
@@ -430,7 +431,7 @@ def test_two_share_the_server_and_the_clock_ticks_once(dev: Dev, start: Start, t
     other.start()
     tails = [start("tail", "clock", "--json", "--url", gateway.url) for gateway in (dev, other)]
     for tail in tails:
-        eventually(lambda tail=tail: len(tail.objects) >= 3, seconds=20)  # type: ignore[misc]
+        eventually(lambda tail=tail: len(tail.objects) >= 3)  # type: ignore[misc]
     seconds = [payload.data[:19] for payload in stored(dev.redis, "fanlight", "clock")]
     assert len(seconds) == len(set(seconds)) >= 3
 
@@ -440,7 +441,7 @@ def test_the_server_ends_after_the_last_one_who_used_it(dev: Dev) -> None:
     pids = dev.state["keeper_pid"], dev.state["server_pid"]
     assert all(runs(pid) for pid in pids)
     assert running.end(signal.SIGINT) == 0
-    eventually(lambda: not any(runs(pid) for pid in pids), seconds=20)
+    eventually(lambda: not any(runs(pid) for pid in pids))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux'")
@@ -448,7 +449,7 @@ def test_the_server_dies_with_its_keeper(dev: Dev) -> None:
     running = dev.start()
     before = dev.state
     os.kill(before["keeper_pid"], signal.SIGKILL)
-    eventually(lambda: not runs(before["server_pid"]), seconds=20)
+    eventually(lambda: not runs(before["server_pid"]))
     running.end(signal.SIGKILL)
     dev.start()
     assert dev.state["server_pid"] != before["server_pid"]
@@ -486,7 +487,7 @@ def test_a_token_of_dev_mode_is_made_shown_and_used(start: Start, tmp_path: Path
     file.write_text(made.stdout)
     url = f"--url=http://127.0.0.1:{port}"
     tail = start("tail", "clock", url, "--json", f"--token-file={file}")
-    eventually(lambda: tail.objects, seconds=20)
+    eventually(lambda: tail.objects)
     # At its end the stream ends, and the next request is refused.
     tail.wait_for("the token is over (expired)", "the gateway answered 401: The token has expired")
     assert tail.wait_end() == 1

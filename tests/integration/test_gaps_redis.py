@@ -419,7 +419,7 @@ async def test_a_cut_link_under_load_is_no_gap(
         )
     for names, connection in zip(sets, connections, strict=True):
         ids = [id_ for name, id_ in sent if name in names]
-        await connection.until(lambda: len(connection.events) >= len(ids) + 1, seconds=20)  # noqa: B023
+        await connection.until(lambda: len(connection.events) >= len(ids) + 1)  # noqa: B023
         assert [event.id for event in connection.events[1:]] == ids
         assert_clean(connection)
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from tests.conftest import StartGateway
     from tests.support.redis_server import RedisServer
 
-pytestmark = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed"),
+    pytest.mark.once,
+]
 
 Gateways = tuple[GatewayProcess, GatewayProcess]
 
@@ -74,7 +77,7 @@ async def test_each_event_passes_at_once_and_uncompressed(nginx: Nginx, publishe
         assert (await connection.next_event()).type == "fanlight.open"
         for number in range(20):  # each is asked for before the next is published: nothing may wait for more
             published = publisher.publish("a", str(number))
-            event = await connection.next_event(seconds=5)
+            event = await connection.next_event()
             assert (event.data, event.id) == (str(number), published.id)
 
 
@@ -95,7 +98,7 @@ async def test_what_a_gateway_has_compressed_passes_at_once_and_as_it_is(
             data = f"{number} " * 100
             published = publisher.publish("a", data)
             for connection in (compressed, plain):
-                event = await connection.next_event(seconds=5)
+                event = await connection.next_event()
                 assert (event.data, event.id) == (data, published.id)
         beats = len(compressed.parser.comments)
         await compressed.until(lambda: len(compressed.parser.comments) > beats)

@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.support.gateway_process import ROOT
+from tests.support.fork_server import ROOT
 from tests.support.redis_server import NoServer, RedisServer, find_binary
 from tests.support.wait import eventually
 

@@ -356,4 +356,4 @@ async def test_a_reader_that_takes_nothing_is_cut_off(
 
 async def _first(connection: SseConnection, count: int) -> None:
     """Read until it has so many events."""
-    await connection.until(lambda: len(connection.events) >= count, seconds=20)
+    await connection.until(lambda: len(connection.events) >= count)

@@ -6,20 +6,17 @@ import http.client
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tests.support.processes import free_port, reap, spawn
+from tests.support.fork_server import fork_gateway
+from tests.support.processes import free_port, reap, watch
+from tests.support.wait import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    import subprocess
-
-ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 20.0
-STOP_SECONDS = 20.0
+    from tests.support.processes import Process
 
 
 class GatewayProcess:
@@ -44,7 +41,7 @@ class GatewayProcess:
         } | settings
         self._directory = tempfile.TemporaryDirectory(prefix="fanlight-gateway-")
         self._log = Path(self._directory.name) / "gateway.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def url(self) -> str:
@@ -89,18 +86,16 @@ class GatewayProcess:
         """Start it; with `wait`, until it is ready. AssertionError with its log if it is not."""
         if self.alive():
             raise AssertionError("the gateway is running already")
-        program = "import sys; from gateway.cli import main; sys.exit(main())"
         flags = [*_flags(self.settings), f"--port={self.port}", f"--admin-port={self.admin_port}"]
         # The settings of whoever runs the tests must not leak into the process under test.
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-        self._process = spawn(
-            [sys.executable, "-c", program, "serve", *flags], log=self._log, cwd=ROOT, env=env
-        )
+        self._process = fork_gateway(["serve", *flags], log=self._log, env=env)
+        watch(self._process)
         if wait:
             self.wait_ready()
         return self
 
-    def wait_ready(self, *, seconds: float = READY_SECONDS) -> None:
+    def wait_ready(self, *, seconds: float = PATIENCE_SECONDS) -> None:
         """Until /readyz answers 200. AssertionError with the log after `seconds`, or if it ended."""
         deadline = time.monotonic() + seconds
         answer: object = "nothing"
@@ -132,13 +127,13 @@ class GatewayProcess:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def terminate(self, *, seconds: float = STOP_SECONDS) -> int:
+    def terminate(self, *, seconds: float = PATIENCE_SECONDS) -> int:
         """SIGTERM: drain and end. Returns the exit status; killed after `seconds` (status -9)."""
         return self._end(signal.SIGTERM, seconds)
 
     def kill(self) -> int:
         """SIGKILL: a crash."""
-        return self._end(signal.SIGKILL, STOP_SECONDS)
+        return self._end(signal.SIGKILL, PATIENCE_SECONDS)
 
     def restart(self, *, crash: bool = False, wait: bool = True) -> None:
         """End it (with `crash`, by SIGKILL) and start it on the same ports."""
@@ -180,7 +175,7 @@ class GatewayProcess:
         process.send_signal(how)
         return reap(process, seconds=seconds)
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Process:
         if self._process is None:
             raise AssertionError("the gateway has not been started")
         return self._process

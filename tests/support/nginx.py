@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.support.processes import free_port, reap, spawn
+from tests.support.wait import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Sequence
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
-START_SECONDS = 10.0
 READ_TIMEOUT_SECONDS = 60
 """Of a stream, as shipped."""
 
@@ -110,7 +110,7 @@ class Nginx:
         directives = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
         command = [self.binary, "-p", self._directory.name, "-e", str(self._log), "-g", directives]
         self._process = spawn([*command, "-c", str(configuration)], log=self._log)
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self._process.poll() is None and time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex((self.host, self.port)) == 0:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,6 +47,19 @@ _watcher: subprocess.Popen[bytes] | None = None
 _watcher_input = -1
 
 
+class Process(Protocol):
+    """A child, as `subprocess.Popen` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | Any: ...  # Popen's is
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
+
+
 def spawn(
     command: Sequence[str], *, log: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
@@ -62,11 +75,16 @@ def spawn(
             env=env,
             start_new_session=True,
         )
-    _tell(f"+{process.pid}\n")
+    watch(process)
     return process
 
 
-def reap(process: subprocess.Popen[bytes], *, seconds: float) -> int:
+def watch(process: Process) -> None:
+    """Have it killed when this process has ended. `reap` ends that."""
+    _tell(f"+{process.pid}\n")
+
+
+def reap(process: Process, *, seconds: float) -> int:
     """Wait until `process` has ended, for at most `seconds`, then kill it. Returns its exit status."""
     try:
         status = process.wait(seconds)

@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.support.processes import free_port, reap, spawn
+from tests.support.wait import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 BINARY_VARIABLE = "FANLIGHT_TEST_REDIS"
 IMAGE = "redis:7.0"
-START_SECONDS = 10.0
-STOP_SECONDS = 10.0
 
 DEFAULTS: Mapping[str, str] = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
 """Nothing is kept over a restart unless the test asks for it: `options={"appendonly": "yes"}`."""
@@ -83,7 +82,7 @@ class RedisServer:
     def start(self) -> Self:
         """Start it and wait until it answers PING. AssertionError with its log if it does not."""
         self._runner.start(self._arguments())
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         reason: object = "no answer"
         with redis.Redis(self.host, self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as probe:
             while time.monotonic() < deadline and self._runner.alive():
@@ -251,7 +250,7 @@ class _Binary:
 
     def close(self) -> None:
         if self._process is not None:
-            reap(self._process, seconds=STOP_SECONDS)
+            reap(self._process, seconds=PATIENCE_SECONDS)
 
     @property
     def _log_file(self) -> Path:
@@ -260,7 +259,7 @@ class _Binary:
     def _end(self, how: signal.Signals) -> None:
         process = self._running()
         process.send_signal(how)
-        reap(process, seconds=STOP_SECONDS)
+        reap(process, seconds=PATIENCE_SECONDS)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -291,11 +290,11 @@ class _Container:
         self._handle = container.get_wrapped_container()
 
     def stop(self) -> None:
-        self._handle.stop(timeout=int(STOP_SECONDS))
+        self._handle.stop(timeout=int(PATIENCE_SECONDS))
 
     def kill(self) -> None:
         self._handle.kill()
-        self._handle.wait(timeout=STOP_SECONDS)
+        self._handle.wait(timeout=PATIENCE_SECONDS)
 
     def pause(self) -> None:
         self._handle.pause()

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from tests.support.sse_parser import ChunkedDecoder, Event, EventStreamParser, FramingError, GzipDecoder
-from tests.support.wait import aeventually
+from tests.support.wait import PATIENCE_SECONDS, aeventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-CONNECT_SECONDS = 10.0
 READ_BYTES = 65_536
 
 
@@ -60,7 +59,7 @@ class SseConnection:
         """Connect, send the request, and read the head of the answer.
 
         `last_event_id` goes out as the header of that name, in UTF-8, if it is not empty. OSError
-        or EOFError if there is no answer within `CONNECT_SECONDS`.
+        or EOFError if there is no answer within `PATIENCE_SECONDS`.
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
@@ -69,7 +68,7 @@ class SseConnection:
             if receive_buffer_bytes is not None:  # only counts when set before the handshake
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             sock.setblocking(False)
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await asyncio.get_running_loop().sock_connect(sock, (host, port))
         except BaseException:
             sock.close()
@@ -85,7 +84,7 @@ class SseConnection:
         head += "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
         try:
             writer.write(head.encode())
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 self._read_head(await reader.readuntil(b"\r\n\r\n"), method)
         except BaseException:
             self.abort()
@@ -124,14 +123,14 @@ class SseConnection:
         self.events += events
         return events
 
-    async def next_event(self, *, seconds: float = 10) -> Event:
+    async def next_event(self, *, seconds: float = PATIENCE_SECONDS) -> Event:
         """The next event in turn; each is given once. AssertionError at the deadline or the end."""
         await self.until(lambda: len(self.events) > self._taken, seconds=seconds)
         event = self.events[self._taken]
         self._taken += 1
         return event
 
-    async def until(self, condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Read until `condition` holds. AssertionError at the deadline, or at the stream's end."""
         __tracebackhide__ = True
         try:
@@ -143,7 +142,7 @@ class SseConnection:
         except TimeoutError:
             raise AssertionError(f"not within {seconds:g} s; {self!r}") from None
 
-    async def until_end(self, *, seconds: float = 10) -> list[Event]:
+    async def until_end(self, *, seconds: float = PATIENCE_SECONDS) -> list[Event]:
         """Read to the end of the stream; all its events."""
         await self.until(lambda: self.ended, seconds=seconds)
         return self.events
@@ -262,14 +261,14 @@ class SseClient:
     def statuses(self) -> list[int]:
         return [connection.status for connection in self.connections]
 
-    async def next_event(self, *, seconds: float = 10) -> Event:
+    async def next_event(self, *, seconds: float = PATIENCE_SECONDS) -> Event:
         """The next event in turn, of whatever type; each is given once."""
         await self.until(lambda: len(self.events) > self._taken, seconds=seconds)
         event = self.events[self._taken]
         self._taken += 1
         return event
 
-    async def until(self, condition: Callable[[], object], *, seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until `condition` holds. What broke the client (a framing error) is raised here."""
         __tracebackhide__ = True
 
@@ -283,7 +282,7 @@ class SseClient:
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self!r}") from error
 
-    async def opened(self, *, times: int = 1, seconds: float = 10) -> Event:
+    async def opened(self, *, times: int = 1, seconds: float = PATIENCE_SECONDS) -> Event:
         """Wait for the `times`-th `fanlight.open`, and return it."""
 
         def opens() -> list[Event]:

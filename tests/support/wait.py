@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.01
+PATIENCE_SECONDS = 30.0
+"""For what takes a moment on a machine of one's own. A test that passes never waits for it."""
 
 
-def eventually(predicate: Callable[[], T], *, seconds: float = 10, what: str = "") -> T:
+def eventually(predicate: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, what: str = "") -> T:
     """Call `predicate` until its answer is true, and return that answer.
 
     AssertionError after `seconds`, with the last answer; what the predicate raises passes through.
@@ -30,10 +32,16 @@ def eventually(predicate: Callable[[], T], *, seconds: float = 10, what: str = "
 
 
 @overload
-async def aeventually(predicate: Callable[[], Awaitable[T]], *, seconds: float = 10, what: str = "") -> T: ...
+async def aeventually(
+    predicate: Callable[[], Awaitable[T]], *, seconds: float = PATIENCE_SECONDS, what: str = ""
+) -> T: ...
 @overload
-async def aeventually(predicate: Callable[[], T], *, seconds: float = 10, what: str = "") -> T: ...
-async def aeventually(predicate: Callable[[], T | Awaitable[T]], *, seconds: float = 10, what: str = "") -> T:
+async def aeventually(
+    predicate: Callable[[], T], *, seconds: float = PATIENCE_SECONDS, what: str = ""
+) -> T: ...
+async def aeventually(
+    predicate: Callable[[], T | Awaitable[T]], *, seconds: float = PATIENCE_SECONDS, what: str = ""
+) -> T:
     """`eventually` for a coroutine: the predicate may be a plain or an async function.
 
     The deadline also bounds a single call of an async predicate that hangs.

@@ -17,13 +17,13 @@ from tests.support.schedules import FAULTS, run
 @pytest.mark.parametrize("faults", FAULTS)
 def test_nothing_is_lost_in_silence(faults: str) -> None:
     published = replays = 0
-    for seed in range(100):
+    for seed in range(25):
         world = run(seed, faults)
         published += len(world.redis.facts)
         replays += sum(node.log.reads for node in world.nodes)
     # Not vacuous. A closed channel takes no more events, and a wiped log has nothing to replay.
-    assert published > 3_000
-    assert replays > 100
+    assert published > 750
+    assert replays > 25
 
 
 BROKEN_RULES: dict[str, tuple[type, str, Callable[..., Any]]] = {
