@@ -1,7 +1,7 @@
 """Popular clients that are not ours decode real streams of the gateway, cut into the worst of pieces.
 
-Each runs in a process of its own behind a proxy that keeps what it passed on. What a client must report is
-what a parser by the letter of the standard makes of these very bytes.
+Each runs in a process and a test of its own, behind a proxy that keeps what it passed on. What a client must
+report is what a parser by the letter of the standard makes of these very bytes.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import re
 import shutil
 import sys
 import uuid
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pytest
-import pytest_asyncio
 
 from publisher import AsyncPublisher
 from publisher import Event as Publication
@@ -162,88 +161,85 @@ class Run:
     """One client behind one proxy: what was passed on, and what it made of it."""
 
     passages: list[Passage]
-    reported: list[Event] | BaseException
+    reported: list[Event]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def runs(
-    redis_server: RedisServer, gateways: Mapping[bool, GatewayProcess], foreign_prefix: str
-) -> dict[tuple[str, str], Run]:
-    """All clients follow one channel at once, in every delivery, until it is closed."""
-    names = [(name, delivery) for name in CLIENTS if is_installed(name) for delivery in DELIVERIES]
-    async with AsyncExitStack() as stack:
-        publisher = await stack.enter_async_context(AsyncPublisher(redis_server.url, prefix=foreign_prefix))
-        await publisher.publish("adversarial", "before")
-        proxies, clients = [], []
-        for name, delivery in names:
-            split, query = DELIVERIES[delivery]
-            gateway = gateways["compressed" in delivery]
-            proxies.append(await stack.enter_async_context(TcpProxy(gateway.port, split())))
-            url = f"{proxies[-1].url}/events?channel=adversarial&last_event_id=malformed{query}"
-            clients.append(await stack.enter_async_context(Client(name, url)))
+class Follow:
+    """Has a client follow a channel of adversarial events, in one delivery, until the channel is closed."""
 
-        def streams() -> list[Passage]:
-            return [passage for proxy in proxies for passage in proxy.passages[:1]]
+    def __init__(self, redis_url: str, prefix: str, gateways: Mapping[bool, GatewayProcess]) -> None:
+        self._redis_url = redis_url
+        self._prefix = prefix
+        self._gateways = gateways
 
-        async def heartbeats() -> None:
-            """Until every stream has had one more."""
-            before = [len(stream.parser.comments) for stream in streams()]
-            await aeventually(
-                lambda: all(
-                    len(stream.parser.comments) > count
-                    for stream, count in zip(streams(), before, strict=True)
-                ),
-                seconds=60,
-            )
+    async def __call__(self, name: str, delivery: str) -> Run:
+        need(name)
+        split, query = DELIVERIES[delivery]
+        gateway = self._gateways["compressed" in delivery]
+        channel = channel_of(name, delivery)
+        async with (
+            AsyncPublisher(self._redis_url, prefix=self._prefix) as publisher,
+            TcpProxy(gateway.port, split()) as proxy,
+        ):
+            await publisher.publish(channel, "before")
+            url = f"{proxy.url}/events?channel={channel}&last_event_id=malformed{query}"
+            async with Client(name, url) as client:
 
-        await aeventually(
-            lambda: len(streams()) == len(names) and all(stream.events[1:] for stream in streams()),
-            seconds=60,
-            what="all clients have got fanlight.open",
-        )
-        await heartbeats()
-        for number, data in enumerate(DATA):
-            await publisher.publish("adversarial", data)
-            if number % 10 == 0:
-                await heartbeats()
-        await publisher.publish_many(
-            Publication(channel="adversarial", data=type_, type=type_) for type_ in TYPES
-        )
-        await heartbeats()
-        await publisher.close("adversarial")
-        reported = await asyncio.gather(*(client.reported() for client in clients), return_exceptions=True)
-    return {
-        name: Run(proxy.passages, outcome)
-        for name, proxy, outcome in zip(names, proxies, reported, strict=True)
-    }
+                async def heartbeat() -> None:
+                    """Until the stream has had one more."""
+                    comments = proxy.passages[0].parser.comments
+                    before = len(comments)
+                    await aeventually(lambda: len(comments) > before)
+
+                await aeventually(
+                    lambda: proxy.passages and proxy.passages[0].events[1:], what="it has got fanlight.open"
+                )
+                await heartbeat()
+                for number, data in enumerate(DATA):
+                    await publisher.publish(channel, data)
+                    if number % 10 == 0:
+                        await heartbeat()
+                await publisher.publish_many(
+                    Publication(channel=channel, data=type_, type=type_) for type_ in TYPES
+                )
+                await heartbeat()
+                await publisher.close(channel)
+                reported = await client.reported()
+        return Run(proxy.passages, reported)
+
+
+@pytest.fixture
+def follow(redis_server: RedisServer, foreign_prefix: str, gateways: Mapping[bool, GatewayProcess]) -> Follow:
+    return Follow(redis_server.url, foreign_prefix, gateways)
+
+
+def channel_of(name: str, delivery: str) -> str:
+    return f"{name}-{re.sub('[^a-z]+', '-', delivery)}"
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("name", CLIENTS)
-async def test_reports_what_the_standard_says(
-    name: str, delivery: str, runs: dict[tuple[str, str], Run]
-) -> None:
-    need(name)
-    run = runs[name, delivery]
-    if isinstance(run.reported, BaseException):
-        raise run.reported
+async def test_reports_what_the_standard_says(name: str, delivery: str, follow: Follow) -> None:
+    run = await follow(name, delivery)
     stream, *others = run.passages
     assert (stream.status, [other.status for other in others]) == (200, [204])
     assert (stream.gzip is not None) is ("compressed" in delivery)
     assert stream.gzip is None or stream.gzip.ended
     seen = DEVIATIONS.get(name, as_dispatched)
     assert run.reported == [seen(event) for event in stream.events]
+    expect_adversarial(stream, channel_of(name, delivery) if "enveloped" in delivery else None)
+    if "enveloped" in delivery:  # data that a careless client would damage reaches it whole
+        messages = [event for event in run.reported if event.type == "message"]
+        assert [json.loads(event.data)["data"] for event in messages[: len(DATA)]] == DATA
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
-async def test_the_stream_was_adversarial(delivery: str, runs: dict[tuple[str, str], Run]) -> None:
+def expect_adversarial(stream: Passage, enveloped_from: str | None) -> None:
     """What the strict parser saw, which the clients are measured by, is what was published."""
-    stream = runs[CLIENTS[0], delivery].passages[0]
     types = [event.type for event in stream.events]
     assert types == ["fanlight.gap", "fanlight.open", *["message"] * len(DATA), *TYPES, "fanlight.end"]
     data = [event.data for event in stream.events[2:-1]]
-    if "envelope" in delivery:
-        envelopes = [{"channel": "adversarial", "data": each} for each in [*DATA, *TYPES]]
+    if enveloped_from is not None:
+        envelopes = [{"channel": enveloped_from, "data": each} for each in [*DATA, *TYPES]]
         assert [json.loads(each) for each in data] == envelopes
     else:
         assert data == [received(each) for each in [*DATA, *TYPES]]
@@ -253,16 +249,9 @@ async def test_the_stream_was_adversarial(delivery: str, runs: dict[tuple[str, s
     assert parser.unknown_fields == []
 
 
-async def test_the_envelope_has_no_deviations(runs: dict[tuple[str, str], Run]) -> None:
-    """Data that a careless client would damage reaches it whole inside the envelope."""
+async def test_there_is_data_that_a_careless_client_damages() -> None:
     damaged = [each for each in DATA if seen_by_fetch_event_source(Event("", each, "")).data != each]
     assert len(damaged) >= 5
-    name = "fetch-event-source"
-    need(name)
-    reported = runs[name, "enveloped, byte by byte"].reported
-    assert not isinstance(reported, BaseException)
-    messages = [event for event in reported if event.type == "message"]
-    assert [json.loads(event.data)["data"] for event in messages[: len(DATA)]] == DATA
 
 
 EVENTS = 60
