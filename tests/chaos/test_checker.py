@@ -26,6 +26,8 @@ from tests.chaos.history import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.once
+
 OLD, BETWEEN, NEW = "aaaaaa", "cccccc", "bbbbbb"
 
 

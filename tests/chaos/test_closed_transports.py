@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.once
+
 uvloop = pytest.importorskip("uvloop")
 RESETS = 40
 AT_ONCE = 4

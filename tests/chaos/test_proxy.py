@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.once
+
 SILENT_SECONDS = 0.3
 
 

@@ -13,6 +13,8 @@ from tests.chaos.rolling import (
 )
 from tests.support.nginx import find_nginx
 
+pytestmark = pytest.mark.once
+
 needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
 
 

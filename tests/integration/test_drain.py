@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.gateway_process import GatewayProcess
     from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def publisher(redis_server: RedisServer, prefix: str) -> Iterator[Publisher]:

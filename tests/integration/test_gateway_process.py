@@ -12,6 +12,8 @@ from tests.support.processes import free_port
 if TYPE_CHECKING:
     from tests.conftest import StartGateway
 
+pytestmark = pytest.mark.once
+
 
 def test_a_restart_keeps_the_ports(start_gateway: StartGateway) -> None:
     gateway = start_gateway()

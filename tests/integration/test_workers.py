@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import StartGateway
     from tests.support.redis_server import RedisServer
 
+pytestmark = pytest.mark.once
+
 WORKERS = 2
 QUICK = {"retry_ms": 20, "drain_seconds": 0.5, "workers": WORKERS}
 
