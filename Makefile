@@ -15,7 +15,7 @@ RUN_STAMP  := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 NPM_STAMP  := tests/browser/node_modules/.installed
 
-.PHONY: help dev test lint types fmt unit integration chaos peers bench redis7 node-clients clean
+.PHONY: help dev test lint types fmt unit integration explore chaos peers bench redis7 node-clients clean
 .DELETE_ON_ERROR:
 
 help: ## Show this
@@ -44,6 +44,10 @@ unit: $(TEST_STAMP) ## Run the tests that need no server
 
 integration: $(TEST_STAMP) ## Run the tests against the default server
 	$(BIN)/pytest $(SIDE_BY_SIDE) tests/integration tests/chaos $(ARGS)
+
+# The ordinary tests draw the same examples each time; these are others, and more of them.
+explore: $(TEST_STAMP) ## Run the property tests on examples that nobody has seen
+	FANLIGHT_TEST_EXAMPLES=explore $(BIN)/pytest $(SIDE_BY_SIDE) tests/unit $(ARGS)
 
 # What runs is drawn by SEED; without one, a new seed is taken and printed.
 chaos: $(TEST_STAMP) ## Break it at random, under load: make chaos SECONDS=600 SEED=1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import uuid
 from contextlib import ExitStack
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# What takes long here may do so because of a neighbour.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# What takes long here may do so because of a neighbour. The same examples each time, so that what fails is
+# what was changed; `make explore` draws others.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("FANLIGHT_TEST_EXAMPLES", "same"))
 
 
 def pytest_report_header() -> str:
