@@ -7,11 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.http import description
 from gateway.metrics import CONTENT_TYPE, Exposition
 
 
 class Admin:
-    """`/livez`, `/readyz` and `/metrics`."""
+    """`/livez`, `/readyz` and `/metrics`; and `/openapi.json`."""
 
     def __init__(
         self, exposition: Exposition, readiness: Callable[[], tuple[bool, Mapping[str, Any]]]
@@ -24,6 +25,7 @@ class Admin:
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.metrics)
+        description.add_to(app)
 
     async def livez(self, _: web.Request) -> web.Response:
         """The process runs its loop. It stays so while Redis is away: a restart would not help."""

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from gateway.http import description
 from gateway.metrics import CONTENT_TYPE, counter, gauge
 from gateway.workers.exposition import labelled
 
@@ -32,7 +33,7 @@ class Place(Protocol):
 
 
 class NodeAdmin:
-    """`/livez`, `/readyz` and `/metrics` for all workers together."""
+    """`/livez`, `/readyz` and `/metrics` for all workers together; and `/openapi.json`."""
 
     def __init__(self, workers: Sequence[Place]) -> None:
         self._workers = workers
@@ -45,6 +46,7 @@ class NodeAdmin:
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.metrics)
+        description.add_to(app)
         return app
 
     async def _connected(self, _: web.Application) -> AsyncIterator[None]:
