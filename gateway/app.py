@@ -19,7 +19,6 @@ from gateway.http.cors import Cors
 from gateway.http.demo import Demo
 from gateway.http.events import Events
 from gateway.http.jwks import Jwks
-from gateway.http.problems import problems
 from gateway.http.publish import Publish
 from gateway.http.streams import Streams
 from gateway.http.tickets import TicketOffice
@@ -99,7 +98,7 @@ class Gateway:
         )
         self.hub.wire(self.link, self.reads)
         self.streams = Streams(self.hub, settings)
-        cors = Cors(settings.allowed_origins)
+        self._cors = cors = Cors(settings.allowed_origins)
         self.tickets = Tickets(
             AsyncClient.from_url(
                 settings.redis_url,
@@ -120,7 +119,8 @@ class Gateway:
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
-        app = web.Application(client_max_size=self.settings.max_publish_body_bytes, middlewares=[problems])
+        app = web.Application(client_max_size=self.settings.max_publish_body_bytes)
+        app.on_response_prepare.append(self._cors.complete)
         if extra_routes is not None:
             extra_routes(app)
         self.events.add_to(app)

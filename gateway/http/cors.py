@@ -6,6 +6,10 @@ The entry `*` in the settings stands for any origin, without credentials: for de
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 _ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
@@ -21,11 +25,16 @@ class Cors:
     """Which origins may read the answers."""
 
     def __init__(self, allowed_origins: Iterable[str]) -> None:
-        self._origins = frozenset(allowed_origins)
-        self._any = "*" in self._origins
+        named = frozenset(allowed_origins)
+        self._any = "*" in named
+        self._origins = named - {"*"}
 
     def headers(self, request_headers: Mapping[str, str]) -> dict[str, str]:
-        """What every answer to this request carries."""
+        """What every answer to this request carries.
+
+        It depends on the origin also where this one is not allowed, and where none is: a page of the own
+        origin may use its cookie. Caches have to know.
+        """
         origin = request_headers.get("Origin")
         if origin is not None and origin in self._origins:
             return {
@@ -34,9 +43,8 @@ class Cors:
                 "Vary": "Origin",
             }
         if self._any:
-            return {"Access-Control-Allow-Origin": "*"}
-        # The answer depends on the origin also where this one is not allowed: caches have to know.
-        return {"Vary": "Origin"} if self._origins else {}
+            return {"Access-Control-Allow-Origin": "*", "Vary": "Origin"}
+        return {"Vary": "Origin"}
 
     def preflight(self, request_headers: Mapping[str, str], methods: str) -> dict[str, str]:
         """What the answer to a preflight carries."""
@@ -48,3 +56,10 @@ class Cors:
                 "Access-Control-Max-Age": _PREFLIGHT_SECONDS,
             }
         return headers
+
+    async def complete(self, request: web.Request, response: web.StreamResponse) -> None:
+        """For errors that no handler has answered: no such path, no such method, a failure. An answer that
+        is none keeps what its handler gave it, which may be nothing, on purpose."""
+        if response.status >= 400:
+            for name, value in self.headers(request.headers).items():
+                response.headers.setdefault(name, value)

@@ -44,6 +44,7 @@ _HEADERS: Final = {
     "Content-Type": CONTENT_TYPE,
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
 }
 _UNSTORED: Final = {"Cache-Control": "no-store, no-transform"}
 """Of what is for one client only."""

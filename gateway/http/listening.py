@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.http.problems import problem
+from gateway.http.problems import of_aiohttp, problem
 from gateway.logs import get_logger
 from publisher.channels import MAX_CHANNEL_BYTES
 
@@ -21,6 +21,8 @@ _BACKLOG: Final = 4096
 _LINE_BYTES: Final = 8190
 _CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
 """Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
+_HEADERS: Final = {"Server": "fanlight", "X-Content-Type-Options": "nosniff"}
+"""Of every answer. Which versions of what are running here is nobody's business."""
 
 
 def bind(
@@ -77,6 +79,16 @@ class _Connection(web.RequestHandler):
             answer = problem(HTTPStatus.BAD_REQUEST, detail)
         answer.force_close()
         return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Every answer but the streams comes through here, what aiohttp answers by itself too."""
+        if isinstance(resp, web.HTTPException):
+            resp = of_aiohttp(resp)
+        for name, value in _HEADERS.items():
+            resp.headers.setdefault(name, value)
+        return await super().finish_response(request, resp, start_time)
 
 
 class _Server(web.Server):

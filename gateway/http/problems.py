@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Final
 
 from aiohttp import web
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_DETAILS: Final = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path. Event streams are at /events.",
+    HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is 100-continue.",
+}
 
 
 def problem(
@@ -30,17 +34,11 @@ def problem(
     )
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+def of_aiohttp(error: web.HTTPException) -> web.Response:
     """What aiohttp refuses by itself (no such path, no such method) is a problem like any other."""
-    try:
-        return await handler(request)
-    except web.HTTPNotFound:
-        return problem(HTTPStatus.NOT_FOUND, "There is nothing here. Event streams are at /events.")
-    except web.HTTPMethodNotAllowed as error:
+    status = HTTPStatus(error.status)
+    if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        return problem(
-            HTTPStatus.METHOD_NOT_ALLOWED,
-            f"{error.method} is not what this path takes; it takes {allowed}.",
-            headers={"Allow": allowed},
-        )
+        detail = f"{error.method} is not what this path takes; it takes {allowed}."
+        return problem(status, detail, headers={"Allow": allowed})
+    return problem(status, _DETAILS.get(status, f"{status.description or status.phrase}."))

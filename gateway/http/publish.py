@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +21,7 @@ from gateway.auth.grants import Grant
 from gateway.auth.refusals import Refusal, Refused
 from gateway.http.authority import Undecided
 from gateway.http.problems import problem
+from gateway.logs import get_logger
 from gateway.protocol.patterns import Patterns
 from gateway.protocol.publishing import BadItem, Item, PublishRequest
 from gateway.protocol.request import BadRequest
@@ -32,6 +33,7 @@ from publisher import (
     InvalidEvent,
     Published,
     PublishError,
+    RedisRefused,
     RedisUnreachable,
 )
 from publisher.channels import MAX_CHANNEL_BYTES, Channel
@@ -46,10 +48,16 @@ _NDJSON: Final = "application/x-ndjson"
 _JSON: Final = "application/json"
 _RETRY_AFTER_SECONDS: Final = "1"
 _EVERYTHING: Final = Grant(publish=Patterns(["*"]))
-_TOKEN: Final = "Send the publish token: Authorization: Bearer <token>"
+_TOKEN: Final = "Send the publish token: Authorization: Bearer <token>"  # noqa: S105 - a message
 _OFF: Final = (
     "Publishing over HTTP is off on this gateway: it has no publish token, and no key to check tokens with."
 )
+_TELL_AGAIN_SECONDS: Final = 60.0
+_UNREACHABLE: Final = (
+    "Redis gave no answer in time: the event may or may not have been published. Send it again, under the "
+    "same idempotency key."
+)
+_REFUSED: Final = "Redis refused to take the event; the gateway's log says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class Publish:
         self._cors = cors
         self._token = settings.publish_token
         self._max_items = settings.max_publish_batch
+        self._log = get_logger("publish")
+        self._told, self._told_at = "", 0.0
         self.published_total = 0
         self.refused_total = 0
 
@@ -166,9 +176,19 @@ class Publish:
                 run.append(event)
                 results.append(BadItem("not published yet"))
         await send()
+        self._tell(results)
         self.published_total += sum(isinstance(result, Published) for result in results)
         self.refused_total += sum(not isinstance(result, Published) for result in results)
         return results
+
+    def _tell(self, results: Iterable[Result]) -> None:
+        """Log what Redis said: at once where it is new, and else once a minute."""
+        for result in results:
+            if isinstance(result, RedisUnreachable | RedisRefused):
+                said, now = str(result.__cause__ or result), time.monotonic()
+                if said != self._told or now - self._told_at > _TELL_AGAIN_SECONDS:
+                    self._told, self._told_at = said, now
+                    self._log.warning("publish_failed", kind=type(result).__name__, error=said)
 
     async def _close(self, channel: str) -> Result:
         try:
@@ -184,7 +204,17 @@ def _entry(result: Result) -> dict[str, Any]:
         case BadItem() | NotGranted():
             return {"error": {"type": type(result).__name__, "detail": result.detail}}
         case _:
-            return {"error": {"type": type(result).__name__, "detail": str(result)}}
+            return {"error": {"type": type(result).__name__, "detail": _detail(result)}}
+
+
+def _detail(error: PublishError) -> str:
+    """What a caller is told. Redis' own words name hosts and users, which are for the log."""
+    match error:
+        case RedisUnreachable():
+            return _UNREACHABLE
+        case RedisRefused():
+            return _REFUSED
+    return str(error)
 
 
 def _batch(results: list[Result]) -> dict[str, Any]:
@@ -215,9 +245,9 @@ def _single(item: Item | BadItem, results: list[Result], cors: Mapping[str, str]
             return problem(HTTPStatus.CONFLICT, str(result), headers=cors)
         case RedisUnreachable():
             retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(result), headers=retry)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, _detail(result), headers=retry)
         case _:
-            return problem(HTTPStatus.INSUFFICIENT_STORAGE, str(result), headers=cors)
+            return problem(HTTPStatus.INSUFFICIENT_STORAGE, _detail(result), headers=cors)
 
 
 def _json(body: object, cors: Mapping[str, str]) -> web.Response:

@@ -162,6 +162,7 @@ async def test_the_head(gateway: GatewayProcess, channel: str, connect: Connect)
             "content-type": "text/event-stream",
             "cache-control": "no-cache, no-transform",
             "x-accel-buffering": "no",
+            "x-content-type-options": "nosniff",
             "transfer-encoding": "chunked",
             "connection": "close",  # it ends with its stream
         }

@@ -92,7 +92,7 @@ async def test_what_a_gateway_has_compressed_passes_at_once_and_as_it_is(
         assert compressed.headers["content-encoding"] == "gzip"
         assert "content-encoding" not in plain.headers
         for connection in (compressed, plain):
-            assert connection.headers["vary"] == "Accept-Encoding"
+            assert connection.headers["vary"] == "Origin, Accept-Encoding"
             assert (await connection.next_event()).type == "fanlight.open"
         for number in range(20):  # each is asked for before the next is published
             data = f"{number} " * 100

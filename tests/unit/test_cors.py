@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.http.cors import Cors, varied
@@ -12,21 +14,37 @@ ALLOWED = {
     "Vary": "Origin",
 }
 
+NOBODY = {"Vary": "Origin"}
+ANYBODY = {"Access-Control-Allow-Origin": "*", "Vary": "Origin"}
+
 CASES = [
-    pytest.param([], APP, {}, id="off"),
-    pytest.param([], None, {}, id="off, same origin"),
+    pytest.param([], APP, NOBODY, id="off"),
+    pytest.param([], None, NOBODY, id="off, same origin"),
     pytest.param([APP], APP, ALLOWED, id="allowed"),
     pytest.param(["https://b.example", APP], APP, ALLOWED, id="one of two"),
     # A cache must not give the answer to one origin to another.
-    pytest.param([APP], "https://evil.example", {"Vary": "Origin"}, id="not allowed"),
-    pytest.param([APP], None, {"Vary": "Origin"}, id="no origin"),
-    pytest.param([APP], "https://app.example.evil", {"Vary": "Origin"}, id="a longer host"),
-    pytest.param([APP], "http://app.example", {"Vary": "Origin"}, id="another scheme"),
-    pytest.param([APP], "https://app.example:8443", {"Vary": "Origin"}, id="another port"),
-    pytest.param([APP], "null", {"Vary": "Origin"}, id="an opaque origin"),
+    pytest.param([APP], "https://evil.example", NOBODY, id="not allowed"),
+    pytest.param([APP], None, NOBODY, id="no origin"),
+    pytest.param([APP], "https://app.example.evil", NOBODY, id="a longer host"),
+    pytest.param([APP], "http://app.example", NOBODY, id="another scheme"),
+    pytest.param([APP], "https://app.example:8443", NOBODY, id="another port"),
+    pytest.param([APP], "null", NOBODY, id="an opaque origin"),
     # Never any origin *with* credentials.
-    pytest.param(["*"], "https://evil.example", {"Access-Control-Allow-Origin": "*"}, id="any"),
-    pytest.param(["*"], None, {"Access-Control-Allow-Origin": "*"}, id="any, no origin"),
+    pytest.param(["*"], "https://evil.example", ANYBODY, id="any"),
+    pytest.param(["*"], None, ANYBODY, id="any, no origin"),
+    pytest.param(["*"], "null", ANYBODY, id="any, an opaque origin"),
+    pytest.param(["*"], "*", ANYBODY, id="any, which is no origin"),
+    pytest.param(["*", APP], APP, ALLOWED, id="any, but one with credentials"),
+    pytest.param(["*", APP], "https://evil.example", ANYBODY, id="any, and not that one"),
+    # What looks alike is not the same.
+    pytest.param([APP], "https://APP.example", NOBODY, id="upper case"),
+    pytest.param([APP], "https://app.example/", NOBODY, id="a path"),
+    pytest.param([APP], "https://app.example.", NOBODY, id="a dot"),
+    pytest.param([APP], "https://app.example:443", NOBODY, id="the port that goes without saying"),
+    pytest.param([APP], f"{APP}, {APP}", NOBODY, id="two"),
+    pytest.param([APP], f"{APP} https://evil.example", NOBODY, id="a list"),
+    pytest.param([APP], "https://sub.app.example", NOBODY, id="a part of it"),
+    pytest.param([APP], "", NOBODY, id="empty"),
 ]
 
 
@@ -58,7 +76,21 @@ def test_a_preflight_allows_what_a_request_does(
         assert not allowed
 
 
-@pytest.mark.parametrize(("origins", "vary"), [([], "Accept-Encoding"), ([APP], "Origin, Accept-Encoding")])
-def test_an_answer_may_vary_with_more_than_the_origin(origins: list[str], vary: str) -> None:
+@given(
+    allowed=st.lists(st.sampled_from(["*", APP, "http://localhost:3000"])),
+    origin=st.none() | st.sampled_from(["*", APP, "http://localhost:3000", "null"]) | st.text(max_size=40),
+)
+def test_credentials_are_for_named_origins_only(allowed: list[str], origin: str | None) -> None:
+    headers = Cors(allowed).headers(request(origin))
+    assert headers["Vary"] == "Origin"
+    if "Access-Control-Allow-Credentials" in headers:
+        assert headers["Access-Control-Allow-Origin"] == origin != "*"
+        assert origin in allowed
+    else:
+        assert headers.get("Access-Control-Allow-Origin") in ("*" if "*" in allowed else None, None)
+
+
+@pytest.mark.parametrize("origins", [[], [APP]])
+def test_an_answer_may_vary_with_more_than_the_origin(origins: list[str]) -> None:
     headers = Cors(origins).headers(request(APP))
-    assert varied(headers, "Accept-Encoding") == {**headers, "Vary": vary}
+    assert varied(headers, "Accept-Encoding") == {**headers, "Vary": "Origin, Accept-Encoding"}

@@ -1,0 +1,99 @@
+"""What is answered where no handler of ours does: a problem document, which tells nothing of the inside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from gateway.http.cors import Cors
+from gateway.http.listening import bind, listen
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+APP = "https://app.example"
+
+
+async def fail(_: web.Request) -> web.Response:
+    raise RuntimeError("internal.name")
+
+
+async def take_too_long(_: web.Request) -> web.Response:
+    raise TimeoutError("internal.name")
+
+
+async def refuse(_: web.Request) -> web.Response:
+    raise web.HTTPForbidden(reason="internal.name", text="<b>internal.name</b>")
+
+
+async def read(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    app = web.Application(client_max_size=10)
+    app.on_response_prepare.append(Cors([APP]).complete)
+    app.router.add_get("/fail", fail)
+    app.router.add_get("/slow", take_too_long)
+    app.router.add_get("/refused", refuse)
+    app.router.add_post("/read", read)
+    sock = bind("127.0.0.1", 0)
+    runner = await listen(app, sock, Settings())
+    yield sock.getsockname()[1]
+    await runner.cleanup()
+
+
+async def ask(port: int, request: bytes) -> tuple[bytes, bytes]:
+    """Head and body of what is answered to these bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+ANSWERS = [
+    ("GET /nowhere", "", 404),
+    ("GET /%2e%2e/fail", "", 404),
+    ("POST /fail", "", 405),
+    ("PROPFIND /fail", "", 405),
+    ("GET /fail", "", 500),
+    ("GET /slow", "", 504),
+    ("GET /refused", "", 403),
+    ("GET /fail", "Expect: a miracle\r\n", 417),
+    ("GET /nowhere", "Expect: a miracle\r\n", 417),
+    ("POST /read", "Content-Length: 11\r\n", 413),
+]
+
+
+@pytest.mark.parametrize(("line", "fields", "status"), ANSWERS)
+async def test_every_error_is_a_problem_document(
+    port: int, line: str, fields: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "aiohttp.server")  # the failure is logged, with all that is known
+    request = f"{line} HTTP/1.1\r\nHost: a\r\nOrigin: {APP}\r\nConnection: close\r\n{fields}\r\n"
+    head, body = await ask(port, request.encode() + b"x" * (11 if status == 413 else 0))
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    assert first.startswith(f"HTTP/1.1 {status} "), head
+    assert "internal.name" not in first
+    assert headers["content-type"].partition(";")[0] == "application/problem+json"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["server"] == "fanlight", "and not which versions of what"
+    assert headers["cache-control"] == "no-store"
+    assert headers["access-control-allow-origin"] == APP, "a page may read what was wrong"
+    problem = json.loads(body)
+    assert problem.keys() == {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    assert len(problem["detail"]) > 10
+    assert b"internal.name" not in body
+    assert b"Traceback" not in body
+    assert ("allow" in headers) is (status == 405)
