@@ -48,7 +48,7 @@ class Gateway:
         self.settings = settings
         partition = Partition(settings.prefix)
         self.publisher = AsyncPublisher(
-            settings.redis_url,
+            settings.redis,
             prefix=settings.prefix,
             retention_events=settings.retention_events,
             retention_seconds=settings.retention_seconds,
@@ -69,7 +69,7 @@ class Gateway:
             ),
         )
         self.link = Link(
-            settings.redis_url,
+            settings.redis,
             partition,
             interest,
             self.hub,
@@ -79,7 +79,7 @@ class Gateway:
             turn_seconds=settings.turn_ms / 1000,
         )
         self.probe = Probe(
-            settings.redis_url,
+            settings.redis,
             self.link,
             interval_seconds=settings.probe_seconds,
             deadline_seconds=settings.link_deadline_seconds,
@@ -87,7 +87,7 @@ class Gateway:
         self.link.on_probe = self.probe.heard
         self.reads = StreamReads(
             lambda: AsyncClient.from_url(
-                settings.redis_url,
+                settings.redis,
                 most_calls=settings.max_replays,
                 deadline_seconds=settings.link_deadline_seconds,
             ),
@@ -101,7 +101,7 @@ class Gateway:
         self._cors = cors = Cors(settings.allowed_origins)
         self.tickets = Tickets(
             AsyncClient.from_url(
-                settings.redis_url,
+                settings.redis,
                 most_calls=_TICKET_CALLS,
                 deadline_seconds=settings.link_deadline_seconds,
             ),

@@ -12,7 +12,7 @@ import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
@@ -20,7 +20,7 @@ from redis.connection import parse_url
 
 from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import validate_prefix
-from publisher.connections import check_database
+from publisher.connections import check_database, trusting
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         description="The Redis or Valkey server: redis://, rediss:// (TLS) or unix://. May hold a password.",
         json_schema_extra={"group": "Redis"},
         repr=False,
+    )
+    redis_ca_file: str | None = _setting(
+        "Redis", None, "Certificates, in PEM, that a rediss:// server is trusted by, beside the system's."
     )
     prefix: str = _setting("Redis", "fanlight", "What every key of this installation begins with.")
     retention_events: int = _setting(
@@ -102,7 +105,7 @@ class Settings(BaseSettings):
         ge=1,
         le=256,
     )
-    host: str = _setting("HTTP", "0.0.0.0", "The address of the public port.")
+    host: str = _setting("HTTP", "0.0.0.0", "The address of the public port.")  # noqa: S104 - the public port
     port: int = _setting("HTTP", 8080, "The public port; 0 takes a free one.", ge=0, le=65_535)
     admin_host: str = _setting("HTTP", "127.0.0.1", "The address of the admin port (health, metrics).")
     admin_port: int = _setting("HTTP", 9090, "The admin port; 0 takes a free one.", ge=0, le=65_535)
@@ -305,6 +308,13 @@ class Settings(BaseSettings):
         check_database(parse_url(url))  # type: ignore[no-untyped-call]
         return url
 
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _check_redis_ca_file(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if "redis_url" in info.data:  # else that is what is wrong
+            trusting(info.data["redis_url"], path)
+        return path
+
     @field_validator("prefix")
     @classmethod
     def _check_prefix(cls, prefix: str) -> str:
@@ -407,6 +417,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def redis(self) -> str:
+        """`redis_url` for redis-py, with what the other settings say of the connection. A secret, like it."""
+        return trusting(self.redis_url, self.redis_ca_file)
+
+    @property
     def redis_address(self) -> str:
         """`redis_url` without user, password and query: for messages and logs."""
         return redact_url(self.redis_url)
@@ -422,4 +437,4 @@ def redact_url(url: str) -> str:
 
 
 def _overlap(a: str, b: str) -> bool:
-    return a == b or not {a, b}.isdisjoint({"0.0.0.0", "::", "*"})
+    return a == b or not {a, b}.isdisjoint({"0.0.0.0", "::", "*"})  # noqa: S104 - compared

@@ -12,7 +12,12 @@ from redis.exceptions import RedisError, ResponseError
 from publisher.async_client import AsyncClient
 from publisher.channels import DEFAULT_PREFIX
 from publisher.commands import Command, Options, each_command, event_commands
-from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_database, connection_options
+from publisher.connections import (
+    MAX_CONNECTIONS,
+    attempt_seconds,
+    check_database,
+    trusting,
+)
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -43,6 +48,7 @@ class AsyncPublisher:
         idempotency_seconds: float = 600,
         max_event_bytes: int = 262_144,
         deadline_seconds: float = 10.0,
+        ca_file: str | None = None,
     ) -> None:
         self._options = Options(
             prefix,
@@ -55,10 +61,9 @@ class AsyncPublisher:
         self._own = isinstance(redis, str)
         if isinstance(redis, str):
             self._client = AsyncClient.from_url(
-                redis,
+                trusting(redis, ca_file),
                 most_calls=MAX_CONNECTIONS,
                 deadline_seconds=attempt_seconds(deadline_seconds),
-                **connection_options(),
             )
         elif isinstance(redis, Redis):
             self._client = AsyncClient(redis, most_calls=MAX_CONNECTIONS, deadline_seconds=None)
@@ -170,7 +175,7 @@ class AsyncPublisher:
                 exchange.failed(error)
             if exchange.done:
                 return
-            delay_seconds = exchange.delay_seconds(deadline - clock(), random.random())
+            delay_seconds = exchange.delay_seconds(deadline - clock(), random.random())  # noqa: S311 - jitter
             if delay_seconds is None:
                 exchange.give_up(self._options.deadline_seconds)
                 return

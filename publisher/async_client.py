@@ -22,6 +22,8 @@ from redis.asyncio.connection import DefaultParser
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from publisher.connections import connection_options
+
 if TYPE_CHECKING:
     from typing import Self
 
@@ -59,13 +61,15 @@ class AsyncClient:
 
     @classmethod
     def from_url(cls, url: str, *, most_calls: int, deadline_seconds: float, **options: Any) -> Self:
-        """A client of its own; the caller closes it. `options` are redis-py's."""
+        """A client of its own; the caller closes it. `options` are redis-py's, beside those of
+        `publisher.connections`."""
         redis = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=None,
             socket_connect_timeout=deadline_seconds,
             parser_class=_Parser,
+            **connection_options(),
             **options,
         )
         return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)

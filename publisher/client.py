@@ -13,7 +13,13 @@ from redis.retry import Retry
 
 from publisher.channels import DEFAULT_PREFIX
 from publisher.commands import Command, Options, each_command, event_commands
-from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_database, connection_options
+from publisher.connections import (
+    MAX_CONNECTIONS,
+    attempt_seconds,
+    check_database,
+    connection_options,
+    trusting,
+)
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -38,8 +44,10 @@ class Publisher:
       is away, starting up or failing over. An attempt that is under way when it passes is waited for:
       for another quarter of it at most where the server is silent (with an existing client: for as
       long as its timeouts say). Retries never append twice.
+    - `ca_file`: a PEM file with authorities that a rediss:// server's certificate may be of, beside the
+      system's. Certificate and name are always checked.
 
-    ValueError for a setting that is out of range.
+    ValueError for a setting that is out of range, or a file that can't be used.
     """
 
     def __init__(
@@ -52,6 +60,7 @@ class Publisher:
         idempotency_seconds: float = 600,
         max_event_bytes: int = 262_144,
         deadline_seconds: float = 10.0,
+        ca_file: str | None = None,
     ) -> None:
         self._options = Options(
             prefix,
@@ -63,7 +72,7 @@ class Publisher:
         )
         self._own = isinstance(redis, str)
         if isinstance(redis, str):
-            self._redis = _connect(redis, deadline_seconds)
+            self._redis = _connect(trusting(redis, ca_file), deadline_seconds)
         elif isinstance(redis, Redis):
             self._redis = redis
         else:
@@ -191,7 +200,7 @@ class Publisher:
                 exchange.failed(error)
             if exchange.done:
                 return
-            delay_seconds = exchange.delay_seconds(deadline - time.monotonic(), random.random())
+            delay_seconds = exchange.delay_seconds(deadline - time.monotonic(), random.random())  # noqa: S311 - jitter
             if delay_seconds is None:
                 exchange.give_up(self._options.deadline_seconds)
                 return

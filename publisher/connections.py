@@ -1,9 +1,11 @@
-"""How the connections that a publisher makes itself are set up, the same for both clients."""
+"""How connections for commands are set up, the same for all clients, the gateway's too."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import parse_qs, quote, urlsplit
 
 MAX_CONNECTIONS: Final = 50
 """Publishes under way at once, for a client that the publisher made; more of them wait their turn."""
@@ -18,8 +20,10 @@ def connection_options() -> dict[str, Any]:
     """Keywords for `from_url` of redis-py's clients. What the URL's query says goes before these."""
     return {
         "socket_keepalive": True,
-        # All that a publisher needs, and without the HELLO and the maintenance hand-shake of RESP3.
+        # All that commands need, and without the HELLO and the maintenance hand-shake of RESP3.
         "protocol": 2,
+        # No CLIENT SETINFO: a user of Redis with few rights may not, and nothing depends on it.
+        "driver_info": None,
     }
 
 
@@ -31,3 +35,21 @@ def check_database(connection_kwargs: Mapping[str, Any]) -> None:
             f"Redis database {connection_kwargs['db']}: Fanlight uses database 0, because pub/sub is shared "
             "by all of them; keep installations apart by their prefix"
         )
+
+
+def trusting(url: str, ca_file: str | None) -> str:
+    """The URL for redis-py of a rediss:// server whose certificate may be of the authorities in `ca_file`
+    (PEM), beside the system's. None: the URL as it is. ValueError for a file that can't be used."""
+    if ca_file is None:
+        return url
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        raise ValueError("a file with authorities is for rediss://, and the URL of Redis is not")
+    if "ssl_ca_certs" in parse_qs(parts.query):
+        raise ValueError("the URL of Redis names a file with authorities already (ssl_ca_certs)")
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"cannot use {ca_file}: {error.strerror or error}") from None
+    option = f"ssl_ca_certs={quote(ca_file, safe='')}"
+    return parts._replace(query=f"{parts.query}&{option}" if parts.query else option).geturl()

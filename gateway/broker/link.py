@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -125,7 +126,7 @@ class Link:
             if self.state.connected:
                 self.state.connected = False
                 self.state.lost_at = loop.time()
-            self.state.last_error = f"{type(error).__name__}: {error}" if error else "closed by Redis"
+            self.state.last_error = _told(error)
             self._log.warning("redis_lost", error=self.state.last_error, generation=self.state.generation)
             attempt = 0 if loop.time() - started > self._deadline_seconds else attempt + 1
             await asyncio.sleep(backoff_seconds(attempt, self._reconnect_max_seconds))
@@ -194,6 +195,13 @@ class Link:
                 silent += 1
             if silent == most_silent:
                 generation.end(TimeoutError("Redis did not answer a position read"))
+
+
+def _told(error: Exception | None) -> str:
+    """What ended a generation, for logs."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"Redis has a certificate that is not trusted: {error.verify_message}; see redis_ca_file"
+    return f"{type(error).__name__}: {error}" if error else "closed by Redis"
 
 
 def _unheard(_: bytes) -> None:

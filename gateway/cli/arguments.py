@@ -32,6 +32,7 @@ DEV_DEFAULTS: Final[dict[str, Any]] = {
 KEEP_SECONDS: Final = 60.0
 _METAVARS: Final = {
     "redis_url": "URL",
+    "redis_ca_file": "FILE",
     "host": "ADDRESS",
     "admin_host": "ADDRESS",
     "allowed_origins": "ORIGIN",
@@ -193,6 +194,7 @@ def _add_publish(commands: Any) -> None:
     _add_config(parser)
     for flag, metavar, kind, text in (
         ("--redis-url", "URL", str, "the server (default redis://127.0.0.1:6379/0)"),
+        ("--redis-ca-file", "FILE", str, "certificates, in PEM, that a rediss:// server is trusted by"),
         ("--prefix", "PREFIX", str, "what every key of the installation begins with (default fanlight)"),
         ("--retention-events", "N", _count, "about how many events the channel keeps (default 10,000)"),
         (

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-_NAMES: Final = ("redis_url", "prefix")
+_NAMES: Final = ("redis_url", "redis_ca_file", "prefix")
 
 
 def publish(options: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def publish(options: argparse.Namespace) -> int:
     named = "redis_url" in settings.model_fields_set
     try:
         with Publisher(
-            settings.redis_url if named else _default_url(settings),
+            settings.redis if named else _default_url(settings),
             prefix=settings.prefix,
             retention_events=getattr(options, "retention_events", settings.retention_events),
             retention_seconds=getattr(options, "retention_seconds", settings.retention_seconds),

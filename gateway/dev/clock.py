@@ -24,7 +24,7 @@ async def tick(settings: Settings) -> None:
     """Publish the time (ISO 8601, UTC, with milliseconds) every full second, until cancelled."""
     failing = False
     async with AsyncPublisher(
-        settings.redis_url,
+        settings.redis,
         prefix=settings.prefix,
         retention_events=settings.retention_events,
         retention_seconds=settings.retention_seconds,
