@@ -248,26 +248,3 @@ async def test_while_redis_is_away_nobody_gives_up(
         own_redis.resume()
     await aeventually(lambda: metrics(gateway)["fanlight_redis_connected"] == 1)
     await connect(events_url(gateway, "a", ticket=ticket(gateway, "a")))
-
-
-def test_the_least_rights_that_are_documented_suffice(
-    start_gateway: StartGateway, own_redis: RedisServer, prefix: str
-) -> None:
-    """docs/protocol.md has the command."""
-    import re
-    import shlex
-    from pathlib import Path
-
-    text = (Path(__file__).resolve().parents[2] / "docs/protocol.md").read_text()
-    [command] = re.findall(r"ACL SETUSER fanlight.*?(?<!\\)\n", text, re.DOTALL)
-    words = shlex.split(command.replace("\\\n", " ").replace("{fanlight:0}", Partition(prefix).tag))
-    own_redis.client().execute_command(*words)  # type: ignore[no-untyped-call]
-    url = own_redis.url.replace("redis://", "redis://fanlight:PASSWORD@", 1)
-    gateway = start_gateway(redis_url=url, **SETTINGS)
-    given = ticket(gateway, "a")
-    assert (
-        request(gateway, "POST", "/publish", token=token([], ["*"]), body={"channel": "a", "data": 1}).status
-        == 200
-    )
-    assert use(gateway, given, "b").reason == "not_granted"
-    assert metrics(gateway)["fanlight_tickets_redeemed_total"] == 1
