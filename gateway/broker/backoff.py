@@ -11,4 +11,4 @@ _FIRST_SECONDS: Final = 0.05
 def backoff_seconds(attempt: int, most_seconds: float) -> float:
     """How long to wait before attempt number `attempt` (0 is the first one after a loss)."""
     ceiling = min(most_seconds, _FIRST_SECONDS * 2 ** min(attempt, 16))
-    return random.uniform(ceiling / 2, ceiling)
+    return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - jitter

@@ -147,7 +147,7 @@ class Follower:
     def _pause_seconds(self) -> float:
         """The server's reconnection time; twice that after each further failure, up to a limit."""
         seconds = self._retry_ms / 1000 * 2.0 ** min(max(self._failures - 1, 0), 10)
-        return min(seconds, max(MAX_PAUSE_SECONDS, self._retry_ms / 1000)) * random.uniform(0.8, 1.0)
+        return min(seconds, max(MAX_PAUSE_SECONDS, self._retry_ms / 1000)) * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
 
 
 def token_reader(file: str) -> Callable[[], str]:

@@ -58,11 +58,11 @@ class Answers:
 
     async def run(self) -> None:
         """Until cancelled. First takes up the answers that an earlier process left unfinished."""
-        client = redis.asyncio.Redis.from_url(self._settings.redis_url)
+        client = redis.asyncio.Redis.from_url(self._settings.redis)
         async with (
             client,
             AsyncPublisher(
-                self._settings.redis_url,
+                self._settings.redis,
                 prefix=self._settings.prefix,
                 retention_events=self._settings.retention_events,
                 retention_seconds=self._settings.retention_seconds,
@@ -147,7 +147,7 @@ class Answers:
         for number, word in enumerate(words, 1):
             new = await self._publish(channel, word, f"word-{number}")
             if new:
-                await asyncio.sleep(random.uniform(*WORD_SECONDS))
+                await asyncio.sleep(random.uniform(*WORD_SECONDS))  # noqa: S311 - as a model that hesitates
             if number % METADATA_EVERY == 0 and number < len(words):
                 seconds = round(time.monotonic() - started, 2)
                 facts = {"written": number, "seconds": seconds}

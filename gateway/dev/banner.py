@@ -67,7 +67,7 @@ def farewell(keep_seconds: float) -> str:
 
 def base_url(host: str, port: int) -> str:
     """An address that a browser on this machine can open."""
-    if host in ("0.0.0.0", "::", "*"):
+    if host in ("0.0.0.0", "::", "*"):  # noqa: S104 - compared
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -27,8 +27,8 @@ from typing import Final
 from gateway.dev.keeper import KEEP, KEEPER, SERVER_LOG, START, STATE, USERS, ask_run_id, lock
 
 _WAIT_SECONDS: Final = 20.0
-_TOKEN: Final = "publish-token"
-_SECRET: Final = "jwt-secret"
+_TOKEN: Final = "publish-token"  # noqa: S105 - a file's name
+_SECRET: Final = "jwt-secret"  # noqa: S105 - a file's name
 
 
 class NoServer(Exception):
@@ -174,7 +174,7 @@ def _start(directory: Path) -> EmbeddedServer:
 def _start_keeper(binary: str, directory: Path) -> subprocess.Popen[bytes]:
     """In a session of its own, so that neither Ctrl-C nor a closed terminal ends it."""
     with (directory / "keeper.log").open("wb") as log:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 - the server that find_binary found
             [sys.executable, "-m", "gateway.dev.keeper", binary, str(directory)],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -86,7 +86,7 @@ def _start(binary: str, directory: Path) -> tuple[subprocess.Popen[bytes], int]:
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     with (directory / SERVER_LOG).open("wb") as log:
         # preexec_fn is safe here: this process has one thread.
-        server = subprocess.Popen(
+        server = subprocess.Popen(  # noqa: S603 - the server that find_binary found
             [binary, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,

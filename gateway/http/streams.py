@@ -57,14 +57,14 @@ class Streams:
 
     def retry_ms(self, factor: float = 1.0) -> int:
         """A reconnection time with jitter: half to one and a half of the setting."""
-        return max(1, int(self._settings.retry_ms * factor * random.uniform(0.5, 1.5)))
+        return max(1, int(self._settings.retry_ms * factor * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter
 
     # From the streams.
 
     def opened(self, stream: EventStream) -> None:
         now = self._loop.time()
         stream.opened_at = now
-        stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)
+        stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
         stream.bucket = self.opened_total % _BUCKETS
         self._buckets[stream.bucket].add(stream)
         if stream.authorised_until < math.inf:
