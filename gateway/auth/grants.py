@@ -59,7 +59,7 @@ class Grant:
             if not math.isfinite(expires_at):
                 raise ValueError
             grant = cls(Patterns(texts), expires_at=float(expires_at), subject=subject)
-        except (ValueError, TypeError, RecursionError, InvalidPattern):
+        except (ValueError, TypeError, OverflowError, RecursionError, InvalidPattern):
             raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
         if grant.expires_at <= now:
             raise Refused(

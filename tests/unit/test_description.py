@@ -164,6 +164,6 @@ def test_every_reference_leads_somewhere() -> None:
 
 
 def test_the_document_is_beside_the_others() -> None:
-    from tests.support.gateway_process import ROOT
+    from tests.support.fork_server import ROOT
 
     assert (ROOT / "docs" / "openapi.json").read_bytes() == description.DOCUMENT
