@@ -14,7 +14,9 @@ from gateway.broker.probe import Probe
 from gateway.broker.streams import Streams as StreamReads
 from gateway.broker.tickets import Tickets
 from gateway.http.admin import Admin
+from gateway.http.admission import Admission
 from gateway.http.authority import Authority
+from gateway.http.connection import header_bound
 from gateway.http.cors import Cors
 from gateway.http.demo import Demo
 from gateway.http.events import Events
@@ -26,6 +28,7 @@ from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
 from gateway.metrics import Exposition, counter, counters, gauge, info
 from gateway.protocol.interest import Interest
+from gateway.protocol.limits import Limit
 from publisher import AsyncPublisher
 from publisher.async_client import AsyncClient
 from publisher.channels import Partition
@@ -43,8 +46,9 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 class Gateway:
     """One node. Make it within a running loop; `gateway.lifecycle` starts and stops it."""
 
-    def __init__(self, settings: Settings, spawn: Spawn) -> None:
-        """Raises `gateway.auth.keys.BadKeys`."""
+    def __init__(self, settings: Settings, spawn: Spawn, *, most_descriptors: int | None = None) -> None:
+        """`most_descriptors`: how many connections there is room for. Raises
+        `gateway.auth.keys.BadKeys`."""
         self.settings = settings
         partition = Partition(settings.prefix)
         self.publisher = AsyncPublisher(
@@ -64,6 +68,8 @@ class Gateway:
                 hot_tails_bytes=settings.hot_tails_bytes,
                 page_bytes=settings.page_bytes,
                 max_replays=settings.max_replays,
+                max_replay_events=settings.max_replay_events,
+                max_replay_bytes=settings.max_replay_bytes,
                 linger_seconds=settings.linger_seconds,
                 max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
             ),
@@ -94,6 +100,7 @@ class Gateway:
             partition,
             spawn,
             page_bytes=settings.page_bytes,
+            max_last_bytes=settings.max_last_bytes,
             max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
         )
         self.hub.wire(self.link, self.reads)
@@ -108,18 +115,20 @@ class Gateway:
             partition,
             settings.ticket_seconds,
         )
+        self.admission = Admission(settings, most_descriptors=most_descriptors)
         self.jwks = Jwks(settings.jwks_url, settings) if settings.jwks_url is not None else None
-        self.authority = Authority(settings, self.jwks, self.tickets)
-        self.events = Events(self.hub, self.streams, self.authority, cors, settings)
-        self.publish = Publish(self.publisher, self.authority, cors, settings)
-        self._office = TicketOffice(self.tickets, self.authority, cors)
+        self.authority = Authority(settings, self.jwks, self.tickets, self.admission)
+        self.events = Events(self.hub, self.streams, self.authority, self.admission, cors, settings)
+        self.publish = Publish(self.publisher, self.authority, self.admission, cors, settings)
+        self._office = TicketOffice(self.tickets, self.authority, self.admission, cors)
         self._demo = Demo() if settings.demo else None
         self._exposition = Exposition(self.metrics)
         self._version = version("fanlight")
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
-        app = web.Application(client_max_size=self.settings.max_publish_body_bytes)
+        bounded = header_bound(self.settings.max_header_bytes, self.admission)
+        app = web.Application(client_max_size=self.settings.max_publish_body_bytes, middlewares=[bounded])
         app.on_response_prepare.append(self._cors.complete)
         if extra_routes is not None:
             extra_routes(app)
@@ -170,6 +179,8 @@ class Gateway:
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
         yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
+        connections = self.admission.connections
+        yield gauge("connections", "Connections of the public port beside streams.", connections)
         yield gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
         yield gauge("channels", "Channels that this node follows.", len(node.channels))
         yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
@@ -208,6 +219,13 @@ class Gateway:
             {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total},
         )
         yield from self.authority.metrics()
+        yield from self.admission.metrics(
+            [
+                (Limit.REPLAY, counts.cut_replays),
+                (Limit.LAST, counts.cut_beginnings),
+                (Limit.REPLAYS, hub.replay.waited),
+            ]
+        )
         yield counter("tickets_issued", "Tickets given out.", self.tickets.issued_total)
         yield counter("tickets_redeemed", "Tickets used.", self.tickets.redeemed_total)
         if self.jwks is not None:

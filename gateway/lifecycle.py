@@ -17,6 +17,7 @@ from aiohttp import web
 
 from gateway import garbage
 from gateway.app import Gateway
+from gateway.http import descriptors
 from gateway.http.listening import address, bind, listen
 from gateway.logs import get_logger
 
@@ -103,9 +104,10 @@ async def _serve(
         def spawn(coroutine: Any, name: str) -> asyncio.Task[Any]:
             return tasks.create_task(coroutine, name=name)
 
-        gateway = Gateway(settings, spawn)
+        room = descriptors.room_for(settings.max_streams + settings.max_connections, settings.max_replays)
+        gateway = Gateway(settings, spawn, most_descriptors=room)
         # Until Redis answers, streams are shed.
-        public = await listen(gateway.public_app(extra_routes), public_socket, settings)
+        public = await listen(gateway.public_app(extra_routes), public_socket, settings, gateway.admission)
         admin = await listen(gateway.admin_app(), admin_at, settings)
         admin_text = str(admin_at) if isinstance(admin_at, PurePath) else address(admin_at)
         log.info("listening", public=address(public_socket), admin=admin_text)

@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings import PydanticBaseSettingsSource as Source
 from redis.connection import parse_url
 
+from gateway.protocol.addresses import Proxies
 from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import validate_prefix
 from publisher.connections import check_database, trusting
@@ -111,6 +112,12 @@ class Settings(BaseSettings):
     admin_port: int = _setting("HTTP", 9090, "The admin port; 0 takes a free one.", ge=0, le=65_535)
     allowed_origins: TextList = _list(
         "HTTP", "Origins whose pages may read events, with commas between; * for any, without cookies."
+    )
+    trusted_proxies: TextList = _list(
+        "HTTP", "Addresses and networks of proxies whose word on clients' addresses is taken, with commas."
+    )
+    forwarded_by: Literal["X-Forwarded-For", "Forwarded"] = _setting(
+        "HTTP", "X-Forwarded-For", "The field in which those proxies tell the client's address."
     )
     demo: bool = _setting("HTTP", False, "Serve the demo page at /.")
     retry_ms: int = _setting(
@@ -228,8 +235,54 @@ class Settings(BaseSettings):
     max_last_events: int = _setting(
         "Limits", 100, "The largest N of last=N, for each channel of a stream.", ge=0, le=100_000
     )
+    max_streams_per_address: int = _setting(
+        "Limits",
+        1000,
+        "The most streams of one client address, IPv6 by /64; 0: any number.",
+        ge=0,
+        le=10_000_000,
+    )
+    max_streams_per_subject: int = _setting(
+        "Limits", 1000, "The most streams of one subject (sub); 0: any number.", ge=0, le=10_000_000
+    )
+    max_new_streams_per_second: float = _setting(
+        "Limits", 0.0, "How many streams this node begins in a second; 0: any number.", ge=0, le=1_000_000
+    )
+    max_connections: int = _setting(
+        "Limits", 5000, "The most connections of the public port beside streams.", ge=1, le=10_000_000
+    )
+    max_connections_per_address: int = _setting(
+        "Limits",
+        1000,
+        "Of those, the most of one client address that comes without a proxy; 0: any number.",
+        ge=0,
+        le=10_000_000,
+    )
+    max_failed_credentials_per_second: float = _setting(
+        "Limits",
+        100.0,
+        "Of one client address, before its credentials are not looked at any more; 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
+    max_tickets_per_second: float = _setting(
+        "Limits", 100.0, "The most tickets for one subject; 0: any number.", ge=0, le=1_000_000
+    )
+    max_publish_per_second: float = _setting(
+        "Limits",
+        1000.0,
+        "The most events of one subject's tokens, not of the publish token; 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
     header_seconds: float = _setting(
         "Limits", 10.0, "How long a client may take to send its headers.", gt=0, le=3600
+    )
+    max_header_bytes: int = _setting(
+        "Limits", 16_384, "The largest headers of a request, together.", ge=1024, le=1_048_576
+    )
+    body_seconds: float = _setting(
+        "Limits", 30.0, "How long a client may take to send the body of POST /publish.", gt=0, le=3600
     )
     max_upload_bytes: int = _setting(
         "Limits",
@@ -243,6 +296,23 @@ class Settings(BaseSettings):
     )
     max_replays: int = _setting(
         "Limits", 32, "The most replays that read from Redis at once.", ge=1, le=10_000
+    )
+    max_replay_events: int = _setting(
+        "Limits",
+        1_000_000,
+        "How many events a new stream reads of the past before it is told a gap up to now.",
+        ge=1,
+        le=1_000_000_000,
+    )
+    max_replay_bytes: int = _setting(
+        "Limits", 1_073_741_824, "The same in bytes.", ge=1, le=1_099_511_627_776
+    )
+    max_last_bytes: int = _setting(
+        "Limits",
+        16_777_216,
+        "What last=N may read, for all channels of a stream together; older events are told as a gap.",
+        ge=1,
+        le=1_073_741_824,
     )
 
     write_buffer_bytes: int = _setting(
@@ -334,7 +404,14 @@ class Settings(BaseSettings):
             raise ValueError("expected visible ASCII characters without spaces, at least one")
         return token
 
-    @field_validator("allowed_origins", "anonymous_subscribe", "jwt_issuer", "jwt_audience", mode="before")
+    @field_validator(
+        "allowed_origins",
+        "anonymous_subscribe",
+        "jwt_issuer",
+        "jwt_audience",
+        "trusted_proxies",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -353,6 +430,12 @@ class Settings(BaseSettings):
                     "http://localhost:3000, in lower case, without a path; or * for any"
                 )
         return origins
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, networks: list[str]) -> list[str]:
+        Proxies(networks)
+        return networks
 
     @field_validator("anonymous_subscribe")
     @classmethod

@@ -22,7 +22,7 @@ from gateway.broker.backoff import backoff_seconds
 from gateway.broker.entry_sizes import EntrySizes
 from gateway.broker.pages import KEPT_SECONDS, Pages
 from gateway.logs import get_logger
-from gateway.protocol.merge import Page, Read
+from gateway.protocol.merge import Page, Read, Start
 from gateway.protocol.publication import Publication
 from publisher.async_client import AsyncClient
 from publisher.channels import Channel, Partition
@@ -46,6 +46,7 @@ class Streams:
         spawn: Spawn,
         *,
         page_bytes: int,
+        max_last_bytes: int,
         max_payload_bytes: int,
     ) -> None:
         """`connect` makes a client with a pool of its own; it is closed here."""
@@ -55,6 +56,7 @@ class Streams:
         self._partition = partition
         self._spawn = spawn
         self._page_bytes = page_bytes
+        self._max_last_bytes = max_last_bytes
         self._max_payload_bytes = max_payload_bytes
         self._sizes = EntrySizes()
         self._under_way: dict[tuple[Channel, Position], asyncio.Future[Page]] = {}
@@ -110,10 +112,12 @@ class Streams:
         channels: Sequence[Channel],
         target: Position,
         count: int,
-        done: Callable[[Sequence[Position]], None],
+        wanted: Callable[[], bool],
+        done: Callable[[Sequence[Start]], None],
     ) -> None:
-        """For each channel, the position just below its newest `count` events up to `target`."""
-        self._start(self._newest(channels, target, count, done), "replay-newest")
+        """For each channel, where its newest `count` events up to `target` begin, or as many of them as have
+        its share of `max_last_bytes`: one at least."""
+        self._start(self._newest(channels, target, count, wanted, done), "replay-newest")
 
     async def _read_all(self, reads: Sequence[Read], done: Callable[[Sequence[Page]], None]) -> None:
         # A round is written to its connection at once, so it is all its pages together that are bounded.
@@ -208,14 +212,34 @@ class Streams:
         channels: Sequence[Channel],
         target: Position,
         count: int,
-        done: Callable[[Sequence[Position]], None],
+        wanted: Callable[[], bool],
+        done: Callable[[Sequence[Start]], None],
     ) -> None:
-        starts = []
-        for channel in channels:
-            stream = self._partition.stream(channel)
-            entries = await self._persist(partial(_newest, stream, str(target), count))
-            starts.append(Position.parse(entries[-1][0].decode()).before() if entries else target)
-        done(starts)
+        most_bytes = self._max_last_bytes // len(channels)
+        done([await self._newest_of(channel, target, count, most_bytes, wanted) for channel in channels])
+
+    async def _newest_of(
+        self, channel: Channel, target: Position, count: int, most_bytes: int, wanted: Callable[[], bool]
+    ) -> Start:
+        """Page by page, from the newest on: one reply holds about `page_bytes`, not all of them."""
+        stream = self._partition.stream(channel)
+        upper, below = str(target), target
+        found = size = 0
+        while found < count and wanted():
+            asked = min(count - found, self._sizes.count(channel, min(self._page_bytes, most_bytes)))
+            entries = await self._persist(partial(_newest, stream, upper, asked)) or ()
+            sizes = [sum(map(len, fields.values())) if fields else 0 for _, fields in entries]
+            for (raw_id, _), entry_bytes in zip(entries, sizes, strict=True):
+                if found and size + entry_bytes > most_bytes:
+                    return Start(below, cut=True)
+                found += 1
+                size += entry_bytes
+                below = Position.parse(raw_id.decode()).before()
+                upper = f"({raw_id.decode()}"
+            if len(entries) < asked:
+                break
+            self._sizes.note(channel, sum(sizes) / len(sizes))
+        return Start(below)
 
     async def _persist(self, command: Callable[[Redis], Awaitable[Any]]) -> Any:
         """Run a read until it succeeds. None where the key is not a stream.

@@ -28,6 +28,7 @@ from gateway.protocol.patterns import Patterns, PersonalChannel
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from gateway.http.admission import Admission
     from gateway.http.jwks import Jwks
     from gateway.settings import Settings
 
@@ -90,8 +91,9 @@ def serves_nobody(settings: Settings) -> bool:
 class Authority:
     """A node's judgement of requests."""
 
-    def __init__(self, settings: Settings, jwks: Jwks | None, tickets: Tickets) -> None:
+    def __init__(self, settings: Settings, jwks: Jwks | None, tickets: Tickets, admission: Admission) -> None:
         """Raises `BadKeys`."""
+        self._admission = admission
         self._keys = own_keys(settings)
         self._jwks = jwks
         self._tickets = tickets
@@ -105,7 +107,7 @@ class Authority:
         self._refused: Counter[Refusal] = Counter()
 
     async def subscriber(self, request: web.Request, ticket: str | None = None) -> Grant:
-        """What this request may subscribe to. Raises `Refused`, `Undecided`."""
+        """What this request may subscribe to. Raises `Refused`, `Undecided`, `OverLimit`."""
         headers = request.headers
         found = credential(
             headers.getall(hdrs.AUTHORIZATION, ()), ticket, headers.getall(hdrs.COOKIE, ()), self._cookie
@@ -115,17 +117,19 @@ class Authority:
                 raise Refused(Refusal.MISSING, _MISSING if self.takes_tokens else NOBODY)
             self._accepted["none"] += 1
             return self._everybody
-        grant = await self._grant(found, request)
+        with self._admission.credentials(request):
+            grant = await self._grant(found, request)
         self._accepted[found.carrier.value] += 1
         return grant.beside(self._everybody)
 
     async def bearer(self, request: web.Request) -> Grant:
         """What the bearer of the token in the header may do. A request that changes something is never
-        authorised by what a browser sends by itself. Raises `Refused`, `Undecided`."""
+        authorised by what a browser sends by itself. Raises `Refused`, `Undecided`, `OverLimit`."""
         token = bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))
         if token is None:
             raise Refused(Refusal.MISSING, _MISSING)
-        grant = await self._verified(token)
+        with self._admission.credentials(request):
+            grant = await self._verified(token)
         self._accepted[Carrier.HEADER.value] += 1
         return grant
 

@@ -1,8 +1,8 @@
 """`GET /events`: from a request to a live stream.
 
-1. Admission. Any status but 200 makes a browser's EventSource give up for good, so overload, drain and
-   the loss of Redis are answered with 200, one `retry:` and the end of the stream. Who may not follow all of
-   the channels gets 401 or 403: asking again won't help.
+1. Admission. Any status but 200 makes a browser's EventSource give up for good, so limits, overload, drain
+   and the loss of Redis are answered with 200, one `retry:` and the end of the stream. Who may not follow all
+   of the channels gets 401 or 403: asking again won't help.
 2. Register in the hub, which subscribes; wait until all channels have their floors. Only then send the
    head: what is published after a browser's `open` is delivered.
 3. In one synchronous step: the head, and the start of the replay, which goes live by itself.
@@ -24,15 +24,18 @@ from gateway.http.authority import Undecided
 from gateway.http.cors import varied
 from gateway.http.gzip_stream import GzipStream
 from gateway.http.problems import problem
+from gateway.http.refusing import too_many
 from gateway.http.stream import EventStream
 from gateway.hub.subscription import Subscription
 from gateway.protocol import sse
 from gateway.protocol.compression import Units
+from gateway.protocol.limits import Limit, OverLimit
 from gateway.protocol.negotiation import accepts_gzip
 from gateway.protocol.request import BadRequest, StreamRequest
 
 if TYPE_CHECKING:
     from gateway.auth.grants import Grant
+    from gateway.http.admission import Admission, Place
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
     from gateway.http.streams import Streams
@@ -58,11 +61,18 @@ class Events:
     """The handler of the stream's resource."""
 
     def __init__(
-        self, hub: Hub, streams: Streams, authority: Authority, cors: Cors, settings: Settings
+        self,
+        hub: Hub,
+        streams: Streams,
+        authority: Authority,
+        admission: Admission,
+        cors: Cors,
+        settings: Settings,
     ) -> None:
         self._hub = hub
         self._streams = streams
         self._authority = authority
+        self._admission = admission
         self._cors = cors
         self._settings = settings
         self.units = Units(settings.compression_level, settings.compression_cache_bytes)
@@ -92,6 +102,8 @@ class Events:
             return self._authority.answer(error, common)
         except Undecided:
             return self._shed(request, common)
+        except OverLimit as error:
+            return self._admission.answer(error, common)
         coding = _GZIP if self._compresses(request) else {}
         unstored = {} if grant.anonymous else _UNSTORED
         return web.Response(headers={**_HEADERS, **unstored, **coding, **common})
@@ -104,16 +116,25 @@ class Events:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=common)
         if not self._may_enter():
             return self._shed(request, common)
+        try:
+            place = self._admission.enter(request)
+        except OverLimit as error:
+            return self._shed(request, common, error)
         self._waiting += 1
         try:
             grant = await self._authorise(request, asked)
-            return await self._begin(request, asked, grant, common)
+            place.claim(grant.subject)
+            return await self._begin(request, asked, grant, place, common)
         except Refused as error:
             return self._authority.answer(error, common)
         except Undecided:
             return self._shed(request, common)
+        except OverLimit as error:
+            return self._shed(request, common, error)
         finally:
             self._waiting -= 1
+            if not place.taken:
+                place.leave()
 
     async def _authorise(self, request: web.Request, asked: StreamRequest) -> Grant:
         """What the client may do, which is at least what it asks for. Raises `Refused`, `Undecided`."""
@@ -122,12 +143,18 @@ class Events:
         return grant
 
     async def _begin(
-        self, request: web.Request, asked: StreamRequest, grant: Grant, common: dict[str, str]
+        self,
+        request: web.Request,
+        asked: StreamRequest,
+        grant: Grant,
+        place: Place,
+        common: dict[str, str],
     ) -> web.Response:
         if not grant.anonymous:
             common = {**common, **_UNSTORED}
         stream = self._stream(request, asked)
         stream.authorised_until = grant.expires_at
+        stream.place = place
         subscription = stream.subscription = Subscription(
             stream,
             asked.channels,
@@ -194,13 +221,22 @@ class Events:
         streams = self._streams
         if not streams.accepting or not self._hub.node.in_sync:
             return False
-        return streams.open + self._waiting < self._settings.max_streams
+        if streams.open + self._waiting < self._settings.max_streams:
+            return True
+        self._admission.hit(Limit.STREAMS)
+        return False
 
-    def _shed(self, request: web.Request, common: dict[str, str]) -> web.Response:
+    def _shed(
+        self, request: web.Request, common: dict[str, str], over: OverLimit | None = None
+    ) -> web.Response:
         """Turn a client away so that it comes back."""
         self.shed_total += 1
         retry_ms = self._streams.retry_ms(_SHED_FACTOR)
+        if over is not None:
+            self._admission.hit(over.limit)
         if not _takes_streams(request.headers.get(hdrs.ACCEPT, CONTENT_TYPE)):
+            if over is not None:
+                return too_many(over, common, seconds=retry_ms / 1000)
             return problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "This node takes no new streams at the moment; try again.",

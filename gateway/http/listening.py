@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import socket
-from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.http.problems import of_aiohttp, problem
-from gateway.logs import get_logger
+from gateway.http.connection import Bounds, Server
 from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
+    from gateway.http.admission import Admission
     from gateway.settings import Settings
 
 _BACKLOG: Final = 4096
 _LINE_BYTES: Final = 8190
 _CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
 """Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
-_HEADERS: Final = {"Server": "fanlight", "X-Content-Type-Options": "nosniff"}
-"""Of every answer. Which versions of what are running here is nobody's business."""
 
 
 def bind(
@@ -55,67 +51,37 @@ def address(sock: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _Connection(web.RequestHandler):
-    """aiohttp's, but for what is said of requests that are not HTTP, or that fail. Its own answers quote the
-    line that it could not read, and its log lines do, too: that line may hold a token."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if not isinstance(exc, HttpProcessingError):
-            super().handle_error(request, status, exc, message)  # which logs it
-            answer = problem(HTTPStatus(status), "Something went wrong here; it was noted.")
-        elif request.writer.output_size > 0:
-            raise ConnectionError("an answer has begun")
-        else:
-            get_logger("http").debug("not_http", kind=type(exc).__name__)
-            detail = "This is not a request of HTTP/1.1, or its head is too large."
-            answer = problem(HTTPStatus.BAD_REQUEST, detail)
-        answer.force_close()
-        return answer
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Every answer but the streams comes through here, what aiohttp answers by itself too."""
-        if isinstance(resp, web.HTTPException):
-            resp = of_aiohttp(resp)
-        for name, value in _HEADERS.items():
-            resp.headers.setdefault(name, value)
-        return await super().finish_response(request, resp, start_time)
-
-
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-
 class _Runner(web.AppRunner):
-    __slots__ = ()
+    __slots__ = ("_bounds",)
+
+    def __init__(self, app: web.Application, bounds: Bounds, **options: Any) -> None:
+        super().__init__(app, **options)
+        self._bounds = bounds
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
-        server.__class__ = _Server  # there is no other way to tell aiohttp what its connections are
+        server.__class__ = Server  # there is no other way to tell aiohttp what its connections are
+        assert isinstance(server, Server)
+        server.bounds = self._bounds
         return server
 
 
-async def listen(app: web.Application, at: socket.socket | Path, settings: Settings) -> web.AppRunner:
-    """Serve an application on a socket, or on a Unix socket of this path."""
+async def listen(
+    app: web.Application, at: socket.socket | Path, settings: Settings, admission: Admission | None = None
+) -> web.AppRunner:
+    """Serve an application on a socket, or on a Unix socket of this path; to the public, with `admission`."""
+    line_bytes = _LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES
     runner = _Runner(
         app,
+        Bounds(line_bytes + settings.max_header_bytes, settings.stall_seconds, admission),
         access_log=None,
         # A client that leaves while its stream is being prepared costs nothing more.
         handler_cancellation=True,
         # Also the deadline of the first request's headers: aiohttp's own is an hour.
         keepalive_timeout=settings.header_seconds,
         shutdown_timeout=settings.drain_seconds,
-        max_line_size=_LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES,
+        max_line_size=line_bytes,
+        max_field_size=settings.max_header_bytes,
     )
     await runner.setup()
     if isinstance(at, Path):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DETAILS: Final = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path. Event streams are at /events.",
     HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is 100-continue.",

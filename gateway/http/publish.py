@@ -6,6 +6,7 @@ say which. Items of a batch are answered one by one, in order: a bad one never c
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import time
@@ -22,6 +23,7 @@ from gateway.auth.refusals import Refusal, Refused
 from gateway.http.authority import Undecided
 from gateway.http.problems import problem
 from gateway.logs import get_logger
+from gateway.protocol.limits import Limit, OverLimit
 from gateway.protocol.patterns import Patterns
 from gateway.protocol.publishing import BadItem, Item, PublishRequest
 from gateway.protocol.request import BadRequest
@@ -39,6 +41,7 @@ from publisher import (
 from publisher.channels import MAX_CHANNEL_BYTES, Channel
 
 if TYPE_CHECKING:
+    from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
     from gateway.settings import Settings
@@ -78,10 +81,17 @@ class Publish:
     """The handler of the publish resource."""
 
     def __init__(
-        self, publisher: AsyncPublisher, authority: Authority, cors: Cors, settings: Settings
+        self,
+        publisher: AsyncPublisher,
+        authority: Authority,
+        admission: Admission,
+        cors: Cors,
+        settings: Settings,
     ) -> None:
         self._publisher = publisher
         self._authority = authority
+        self._admission = admission
+        self._body_seconds = settings.body_seconds
         self._cors = cors
         self._token = settings.publish_token
         self._max_items = settings.max_publish_batch
@@ -104,8 +114,11 @@ class Publish:
             return problem(HTTPStatus.FORBIDDEN, _OFF, headers=cors)
         try:
             grant = await self._authorise(request)
+            self._admission.check_publishing(_bucket(request, grant))
         except Refused as error:
             return self._authority.answer(error, cors)
+        except OverLimit as error:
+            return self._admission.answer(error, cors)
         except Undecided:
             retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
             detail = "The token's key is not known, and its issuer can't be asked now; try again."
@@ -114,10 +127,15 @@ class Publish:
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
-            body = await request.read()
+            async with asyncio.timeout(self._body_seconds):
+                body = await request.read()
             grant.check_expiry(time.time())  # a body takes as long as its sender likes
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
+        except TimeoutError:
+            self._admission.hit(Limit.BODY_SECONDS)
+            detail = "The body did not come in time; send fewer events at once."
+            return _last(problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=cors))
         except web.HTTPRequestEntityTooLarge:
             detail = "The body is too large; send the events in several requests."
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
@@ -125,6 +143,7 @@ class Publish:
             return self._authority.answer(error, cors)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
+        self._admission.publishing(_bucket(request, grant), asked.count)
         results = await self._publish(asked.items, grant)
         if asked.single:
             return _single(asked.items[0], results, cors)
@@ -195,6 +214,20 @@ class Publish:
             return await self._publisher.close(channel)
         except PublishError as error:
             return error
+
+
+def _bucket(request: web.Request, grant: Grant) -> str | None:
+    """Whose events they are: the subject's, or those of a token without one. The publish token is the
+    operator's own, and is not counted."""
+    if grant is _EVERYTHING:
+        return None
+    return grant.subject or str(hash(bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))))
+
+
+def _last(answer: web.Response) -> web.Response:
+    """The connection's last answer: what is still to come of the request is not waited for."""
+    answer.force_close()
+    return answer
 
 
 def _entry(result: Result) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What a refused request is answered (RFC 9110, section 15.5; RFC 6750, section 3)."""
+"""What a request is answered that is refused, or too much (RFC 9110, section 15.5; RFC 6750, section 3)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -10,6 +11,7 @@ from aiohttp import hdrs, web
 
 from gateway.auth.refusals import Refusal, Refused
 from gateway.http.problems import problem
+from gateway.protocol.limits import OverLimit
 
 _SCHEME: Final = 'Bearer realm="fanlight"'
 _STATUS: Final = {
@@ -19,6 +21,14 @@ _STATUS: Final = {
     Refusal.MISSING: (HTTPStatus.UNAUTHORIZED, None),
 }
 _WRONG: Final = (HTTPStatus.UNAUTHORIZED, "invalid_token")
+
+
+def too_many(error: OverLimit, headers: Mapping[str, str], *, seconds: float = 1.0) -> web.Response:
+    """429 (RFC 6585, section 4). `seconds` is when to ask again where the limit doesn't say."""
+    retry_after = str(max(1, math.ceil(error.seconds or seconds)))
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS, error.detail, headers={"Retry-After": retry_after, **headers}
+    )
 
 
 def refusal(error: Refused, headers: Mapping[str, str]) -> web.Response:

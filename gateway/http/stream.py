@@ -20,6 +20,7 @@ from gateway.protocol.closing import CloseReason
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from gateway.http.admission import Place
     from gateway.hub.subscription import Subscription
 
 
@@ -52,6 +53,7 @@ class EventStream(asyncio.Protocol):
         "mark_bytes",
         "marked_at",
         "opened_at",
+        "place",
         "reason",
         "subscription",
         "uploaded_bytes",
@@ -73,6 +75,8 @@ class EventStream(asyncio.Protocol):
         self.reason: CloseReason | None = None
         """Why the stream ended; None while it is open."""
         self.uploaded_bytes = 0
+        self.place: Place | None = None
+        """What it takes of the limits of its client; left when it ends."""
         self.authorised_until = math.inf
         """When what its client has shown is over, in Unix seconds."""
         self.bucket = 0

@@ -69,6 +69,8 @@ class Streams:
         self._buckets[stream.bucket].add(stream)
         if stream.authorised_until < math.inf:
             self._expiries.add(stream, stream.authorised_until)
+        if stream.place is not None:
+            stream.place.taken = True
         self.open += 1
         self.compressed += stream.compressed
         self.opened_total += 1
@@ -86,6 +88,8 @@ class Streams:
         self._buckets[stream.bucket].discard(stream)
         if stream.authorised_until < math.inf:
             self._expiries.discard(stream, stream.authorised_until)
+        if stream.place is not None:
+            stream.place.leave()
         self.open -= 1
         self.compressed -= stream.compressed
         if not self.open and self._drained is not None:

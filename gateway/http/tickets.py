@@ -11,9 +11,11 @@ from gateway.auth.refusals import Refusal, Refused
 from gateway.broker.tickets import TicketsAway
 from gateway.http.authority import Undecided
 from gateway.http.problems import problem
+from gateway.protocol.limits import OverLimit
 
 if TYPE_CHECKING:
     from gateway.broker.tickets import Tickets
+    from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
 
@@ -25,9 +27,10 @@ _NOTHING: Final = "The token does not allow to subscribe to any channel, so a ti
 class TicketOffice:
     """The handler of the tickets' resource. The body of a request is not looked at."""
 
-    def __init__(self, tickets: Tickets, authority: Authority, cors: Cors) -> None:
+    def __init__(self, tickets: Tickets, authority: Authority, admission: Admission, cors: Cors) -> None:
         self._tickets = tickets
         self._authority = authority
+        self._admission = admission
         self._cors = cors
 
     def add_to(self, app: web.Application) -> None:
@@ -44,9 +47,12 @@ class TicketOffice:
             grant = await self._authority.bearer(request)
             if not grant.subscribe:
                 raise Refused(Refusal.NOT_GRANTED, _NOTHING)
+            self._admission.ticket(grant.subject)
             ticket, seconds = await self._tickets.issue(grant)
         except Refused as error:
             return self._authority.answer(error, cors)
+        except OverLimit as error:
+            return self._admission.answer(error, cors)
         except (Undecided, TicketsAway):
             retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
             detail = "Redis, or the issuer of the token, can't be asked now; try again."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.protocol.closing import CloseReason
-from gateway.protocol.merge import Page, Read
+from gateway.protocol.merge import Page, Read, Start
 from publisher.channels import Channel
 from publisher.ids import Position
 
@@ -59,6 +59,8 @@ class Log(Protocol):
         channels: Sequence[Channel],
         target: Position,
         count: int,
-        done: Callable[[Sequence[Position]], None],
+        wanted: Callable[[], bool],
+        done: Callable[[Sequence[Start]], None],
     ) -> None:
-        """For each channel, the position just below its newest `count` events up to `target`."""
+        """For each channel, where its newest `count` events up to `target` begin. Once it is not `wanted` any
+        more, `done` is called soon, with anything."""

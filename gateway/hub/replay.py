@@ -19,7 +19,7 @@ from gateway.hub.subscription import Phase, Subscription
 from gateway.hub.turns import Turns
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
-from gateway.protocol.merge import Page, Round, merge
+from gateway.protocol.merge import Page, Round, Start, merge
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
 
@@ -70,6 +70,11 @@ class Replay:
         self._ahead.clear()
         self._held.clear()
 
+    @property
+    def waited(self) -> int:
+        """How often somebody had to wait for a turn to read."""
+        return self._turns.waited
+
     def position_read(self, ticket: int) -> None:
         """The node's position was read anew, in the same epoch: what waited for that can be judged."""
         while self._held and self._held[0][0] <= ticket:
@@ -104,11 +109,36 @@ class Replay:
         subscription.write_late()
         while not subscription.sink.full and subscription.phase is Phase.REPLAY:
             target = target_of(subscription, channels)
-            if target is not None:
+            if target is not None and self._has_read_enough(subscription):
+                self._cut(subscription, channels)
+            elif target is not None:
                 self._read(subscription, channels, target)
                 return
-            if not self._write_from_memory(subscription, channels):
+            elif not self._write_from_memory(subscription, channels):
                 self._flip(subscription, channels)
+
+    def _has_read_enough(self, subscription: Subscription) -> bool:
+        """Of the past, before it was live: after that, it reads what it was too slow for, at its own pace."""
+        return not subscription.opened and (
+            subscription.read_events >= self._limits.max_replay_events
+            or subscription.read_bytes >= self._limits.max_replay_bytes
+        )
+
+    def _cut(self, subscription: Subscription, channels: list[ChannelState]) -> None:
+        """What is left between its cursor and now is told as a gap, but for the ends of its channels."""
+        node = self._node
+        self._counts.cut_replays += 1
+        self._counts.gap(GapReason.TOO_FAR_BEHIND.value)
+        subscription.write_gap(GapReason.TOO_FAR_BEHIND, node.id)
+        starts = dict.fromkeys(subscription.channels, node.position)
+        for channel in channels:
+            end = self._end_due(subscription, channel)
+            if end is not None and end.position > subscription.lower(channel.name):
+                starts[channel.name] = min(node.position, end.position.before())
+        subscription.crossing.clear()
+        subscription.starts = starts
+        subscription.position = min(starts.values())
+        subscription.read_events = subscription.read_bytes = 0
 
     def _resolve(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Give the client's cursor its place in the history. False: the answer comes later."""
@@ -178,6 +208,7 @@ class Replay:
     def _begin_with_last(self, subscription: Subscription, channels: list[ChannelState]) -> bool:
         """Find where each channel's newest events begin; from there on it is a replay like any."""
         begin: dict[Channel, Position] = {}
+        cut: list[Channel] = []
         unknown: list[Channel] = []
         for channel in channels:
             start = tail_of(channel).below_newest(subscription.last)
@@ -186,11 +217,16 @@ class Replay:
             else:
                 begin[channel.name] = start
 
-        def resolve(starts: Sequence[Position]) -> None:
-            begin.update(zip(unknown, starts, strict=True))
+        def resolve(starts: Sequence[Start]) -> None:
+            for name, start in zip(unknown, starts, strict=True):
+                begin[name] = start.below
+                if start.cut:
+                    cut.append(name)
             forgotten = self._forgotten(subscription)
             begin.update({name: max(start, forgotten) for name, start in begin.items()})
             self._not_above_since(subscription, begin)
+            self._counts.cut_beginnings += bool(cut)
+            subscription.write_cut((name, self._node.history.at(begin[name])) for name in cut)
             self._begin_at(subscription, channels, begin)
 
         if not unknown:
@@ -200,12 +236,15 @@ class Replay:
             return False
         generation = self._node.generation
 
-        def done(starts: Sequence[Position]) -> None:
+        def done(starts: Sequence[Start]) -> None:
             if self._answered(subscription, generation):
                 resolve(starts)
                 self.schedule(subscription)
 
-        self._log.newest(unknown, self._node.position, subscription.last, done)
+        def wanted() -> bool:
+            return subscription.phase is Phase.REPLAY
+
+        self._log.newest(unknown, self._node.position, subscription.last, wanted, done)
         return False
 
     def _not_above_since(self, subscription: Subscription, begin: dict[Channel, Position]) -> None:

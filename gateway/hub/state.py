@@ -35,6 +35,8 @@ class Limits:
     hot_tails_bytes: int = 67_108_864
     page_bytes: int = 262_144
     max_replays: int = 32
+    max_replay_events: int = 1_000_000
+    max_replay_bytes: int = 1_073_741_824
     linger_seconds: float = 10.0
     max_payload_bytes: int = 264_192
 
@@ -71,6 +73,8 @@ class Counts:
     replays_from_memory: int = 0
     holes_healed: int = 0
     demoted: int = 0
+    cut_replays: int = 0
+    cut_beginnings: int = 0
     generations: int = 0
     gaps: dict[str, int] = field(default_factory=dict)
 

@@ -49,6 +49,8 @@ class Subscription:
         "opened",
         "phase",
         "position",
+        "read_bytes",
+        "read_events",
         "reading",
         "resolved",
         "resumed",
@@ -100,6 +102,9 @@ class Subscription:
         """It is ahead of the node, and waits for the position read of this ticket."""
         self.opened = False
         self.resumed = False
+        self.read_events = 0
+        self.read_bytes = 0
+        """Of the log, what it has been written."""
 
         self.position = ORIGIN
         """The cursor: everything at or below it is written, announced or not asked for."""
@@ -155,6 +160,15 @@ class Subscription:
         """Announce a gap that concerns all channels, from what the client holds."""
         self.sink.write(Gap(None, reason, self.shown, end).frame(self.encoding, self.shown))
 
+    def write_cut(self, gaps: Iterable[tuple[Channel, EventId]]) -> None:
+        """With `last`: of these channels, what was asked for up to these ids is left out."""
+        frames = [
+            Gap(channel, GapReason.TOO_FAR_BEHIND, None, end).frame(self.encoding, self.shown)
+            for channel, end in gaps
+        ]
+        if frames:
+            self.sink.write(b"".join(frames))
+
     def note_late(self, channel: Channel, gap: Gap) -> None:
         """In replay: tell this gap as soon as there is room for it. Gaps of a channel become one."""
         if self.phase is not Phase.REPLAY or not self.resolved:
@@ -180,6 +194,8 @@ class Subscription:
             for hole in round_.holes
         ]
         self._advance(round_.publications, round_.horizon, frames)
+        self.read_events += len(round_.publications)
+        self.read_bytes += sum(len(publication.data) for publication in round_.publications)
         for hole in round_.holes:
             if hole.end > round_.horizon:
                 self.starts = {**(self.starts or {}), hole.channel: hole.end}

@@ -17,6 +17,8 @@ class Turns:
         self._waiting: dict[Subscription, None] = {}
         self._called: Subscription | None = None
         self.under_way = 0
+        self.waited = 0
+        """How often somebody had to wait."""
 
     @property
     def due(self) -> bool:
@@ -30,6 +32,7 @@ class Turns:
             self.under_way += 1
             return True
         self._waiting[subscription] = None
+        self.waited += 1
         return False
 
     def call(self) -> Subscription:

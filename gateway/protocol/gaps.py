@@ -35,6 +35,8 @@ class GapReason(Enum):
     """The cursor is above everything that was published."""
     LATE = "late"
     """An event became known after later ones had been written: a writer outside the contract."""
+    TOO_FAR_BEHIND = "too_far_behind"
+    """More than a new stream may read of the past."""
     UNKNOWN = "unknown"
     """Neither stream nor tail is left to tell whether anything was missed."""
 

@@ -57,6 +57,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Where a channel's newest events begin: just above `below`."""
+
+    below: Position
+    cut: bool = False
+    """Older ones were asked for too, and would have been too much."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hole:
     """Events of a channel after `start`, up to and with `end`, that can't be delivered."""
 

@@ -41,6 +41,11 @@ class PublishRequest:
     items: tuple[Item | BadItem, ...]
     single: bool
 
+    @property
+    def count(self) -> int:
+        """How many events it is about."""
+        return _events(self.items)
+
     @classmethod
     def parse(cls, body: bytes, *, lines: bool, max_items: int) -> PublishRequest:
         """From a body of JSON, or of NDJSON with `lines`. `BadRequest` if the body as a whole is bad."""
@@ -64,8 +69,12 @@ def _counted(rows: list[T], read: Callable[[T], Item | BadItem], most: int) -> t
     """The rows' items. What is bounded are events: an item makes one for each of its channels."""
     _check_count(len(rows), most)
     items = tuple(map(read, rows))
-    _check_count(sum(len(item.channels) if isinstance(item, Item) else 1 for item in items), most)
+    _check_count(_events(items), most)
     return items
+
+
+def _events(items: tuple[Item | BadItem, ...]) -> int:
+    return sum(len(item.channels) if isinstance(item, Item) else 1 for item in items)
 
 
 def _check_count(count: int, most: int) -> None:

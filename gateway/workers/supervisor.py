@@ -53,6 +53,8 @@ def share(settings: Settings, port: int) -> Settings:
         update={
             "port": port,
             "max_streams": math.ceil(settings.max_streams / settings.workers),
+            "max_connections": math.ceil(settings.max_connections / settings.workers),
+            "max_new_streams_per_second": settings.max_new_streams_per_second / settings.workers,
             "hot_tails_bytes": max(settings.hot_tails_bytes // settings.workers, settings.hot_tail_bytes),
         }
     )

@@ -17,6 +17,8 @@ FAULTS: Final = {
     "spoil": frozenset({"spoil"}),
     "shout": frozenset({"shout"}),
     "mute": frozenset({"mute"}),
+    "behind": frozenset({"behind"}),
+    "closed behind": frozenset({"behind", "close", "promote"}),
     "everything": frozenset({"trim", "promote", "wipe", "close", "spoil"}),
     "more": frozenset({"trim", "promote", "wipe", "close", "evict", "spoil"}),
 }

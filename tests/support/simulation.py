@@ -23,7 +23,7 @@ from gateway.hub.subscription import Phase, Subscription
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.epochs import Break, History
 from gateway.protocol.interest import Interest, Work
-from gateway.protocol.merge import Page, Read
+from gateway.protocol.merge import Page, Read, Start
 from gateway.protocol.publication import Publication
 from gateway.protocol.sse import Encoding
 from publisher.channels import Channel
@@ -326,14 +326,15 @@ class SimLog:
         channels: Sequence[Channel],
         target: Position,
         count: int,
-        done: Callable[[Sequence[Position]], None],
+        wanted: Callable[[], bool],
+        done: Callable[[Sequence[Start]], None],
     ) -> None:
         self.searches += 1
         everything = [Read(c, ORIGIN, target, target, False, False, None) for c in channels]
 
         def then(pages: Sequence[Page]) -> None:
             newest = [page.publications[-count:] for page in pages]
-            done([entries[0].position.before() if entries else target for entries in newest])
+            done([Start(entries[0].position.before() if entries else target) for entries in newest])
 
         self.pending.append(_Reading(everything, then, self._kept, whole=True))
 
@@ -370,7 +371,14 @@ class _Reading:
 class SimNode:
     """A gateway node."""
 
-    def __init__(self, redis: SimRedis, dice: random.Random, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        redis: SimRedis,
+        dice: random.Random,
+        limits: Limits | None = None,
+        *,
+        max_replay_events: int = 1_000_000,
+    ) -> None:
         self.dice = dice
         interest = Interest()
         self.link = SimLink(redis, interest)
@@ -380,6 +388,7 @@ class SimNode:
             hot_tails_bytes=7000,
             page_bytes=64,
             max_replays=dice.choice([1, 2]),
+            max_replay_events=max_replay_events,
             linger_seconds=0.1,
         )
         self.hub = self.link.hub = Hub(interest, limits)
@@ -498,13 +507,16 @@ class World:
         self.faults = faults
         self.redis = SimRedis(self.dice)
         self.redis.evicting = "evict" in faults
-        self.nodes = [SimNode(self.redis, self.dice) for _ in range(2)]
+        self.nodes = [self._node() for _ in range(2)]
         self.browsers: list[Browser] = []
         self.now = 0.0
         # With some clients live from the start, more happens in the same number of steps.
         for _ in range(4):
             self.new_browser()
         self.settle()
+
+    def _node(self) -> SimNode:
+        return SimNode(self.redis, self.dice, max_replay_events=3 if "behind" in self.faults else 1_000_000)
 
     def step(self, *, quiet: bool = False) -> None:
         """One thing happens; `quiet`: nothing new is published, and nothing breaks."""
@@ -592,7 +604,7 @@ class World:
         for browser in self.browsers:
             if browser.stream is not None and browser.stream.node is node:
                 browser.stream = None
-        self.nodes[self.nodes.index(node)] = SimNode(self.redis, self.dice)
+        self.nodes[self.nodes.index(node)] = self._node()
 
     def new_browser(self) -> None:
         if len(self.browsers) < 6:

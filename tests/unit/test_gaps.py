@@ -65,5 +65,6 @@ def test_the_reasons_are_those_of_the_protocol() -> None:
         "unknown_cursor",
         "future",
         "late",
+        "too_far_behind",
         "unknown",
     }

@@ -54,7 +54,12 @@ class World:
         self.tasks: list[asyncio.Task[None]] = []
         self.answers: list[Sequence[Page]] = []
         self.streams = Streams(
-            self._connect, Partition("t"), self._spawn, page_bytes=1000, max_payload_bytes=1000
+            self._connect,
+            Partition("t"),
+            self._spawn,
+            page_bytes=1000,
+            max_last_bytes=16_000_000,
+            max_payload_bytes=1000,
         )
 
     def _connect(self) -> AsyncClient:
@@ -71,7 +76,7 @@ class World:
     async def read(self) -> None:
         """Begin a read and a search for the newest, and let them reach the client."""
         self.streams.read([Read(NEWS, ORIGIN, LAST, LAST, False, False, None)], self.answers.append)
-        self.streams.newest([NEWS], LAST, 1, lambda _: None)
+        self.streams.newest([NEWS], LAST, 1, lambda: True, lambda _: None)
         await aeventually(lambda: self.clients[-1].reading == 2)
 
     async def ended(self) -> None:
