@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
@@ -60,8 +60,8 @@ class Connection(web.RequestHandler):
 
     __slots__ = ("_admitted", "_body", "_bounds", "_held_bytes", "_peer", "_stalled")
 
-    def __init__(self, server: Server, **options: object) -> None:
-        super().__init__(server, **options)  # type: ignore[arg-type]
+    def __init__(self, server: Server, **options: Any) -> None:
+        super().__init__(server, **options)
         self._bounds = server.bounds
         self._admitted = False
         self._peer: str | None = None

@@ -6,7 +6,6 @@ import resource
 
 import pytest
 
-from gateway.http import descriptors
 from gateway.http.descriptors import KEPT, room_for
 
 ROWS = [
@@ -26,8 +25,8 @@ def test_the_limit_is_raised_as_far_as_it_has_to_be(
     soft: int, hard: int, raised: int, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [(soft, hard)]
-    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _: now[0])
-    monkeypatch.setattr(descriptors.resource, "setrlimit", lambda _, limits: now.__setitem__(0, limits))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: now.__setitem__(0, limits))
     assert room_for(1000, 30) == room
     assert now == [(raised, hard)]
 
@@ -36,6 +35,6 @@ def test_a_system_that_refuses_leaves_what_there_is(monkeypatch: pytest.MonkeyPa
     def refuse(_: int, limits: tuple[int, int]) -> None:
         raise ValueError("not allowed to raise maximum limit")
 
-    monkeypatch.setattr(descriptors.resource, "getrlimit", lambda _: (512, 4096))
-    monkeypatch.setattr(descriptors.resource, "setrlimit", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (512, 4096))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
     assert room_for(1000, 30) == 512 - 30 - KEPT
