@@ -17,8 +17,10 @@ from gateway.http.admin import Admin
 from gateway.http.admission import Admission
 from gateway.http.authority import Authority
 from gateway.http.connection import header_bound
+from gateway.http.control import Control
 from gateway.http.cors import Cors
 from gateway.http.demo import Demo
+from gateway.http.disconnect import Disconnect
 from gateway.http.events import Events
 from gateway.http.jwks import Jwks
 from gateway.http.publish import Publish
@@ -32,6 +34,7 @@ from gateway.protocol.limits import Limit
 from publisher import AsyncPublisher
 from publisher.async_client import AsyncClient
 from publisher.channels import Partition
+from publisher.control import CONTROL
 from publisher.payload import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ class Gateway:
             retention_seconds=settings.retention_seconds,
             max_event_bytes=settings.max_event_bytes,
             deadline_seconds=settings.link_deadline_seconds,
+            max_revocations=settings.max_revocations,
         )
         interest = Interest()
         self.interest = interest
@@ -105,6 +109,7 @@ class Gateway:
         )
         self.hub.wire(self.link, self.reads)
         self.streams = Streams(self.hub, settings)
+        self.control = Control(self.hub, self.streams, settings)
         self._cors = cors = Cors(settings.allowed_origins)
         self.tickets = Tickets(
             AsyncClient.from_url(
@@ -117,9 +122,17 @@ class Gateway:
         )
         self.admission = Admission(settings, most_descriptors=most_descriptors)
         self.jwks = Jwks(settings.jwks_url, settings) if settings.jwks_url is not None else None
-        self.authority = Authority(settings, self.jwks, self.tickets, self.admission)
+        self.authority = Authority(settings, self.jwks, self.tickets, self.admission, self.control)
         self.events = Events(self.hub, self.streams, self.authority, self.admission, cors, settings)
         self.publish = Publish(self.publisher, self.authority, self.admission, cors, settings)
+        self.disconnect = Disconnect(
+            self.publisher,
+            self.authority,
+            self.admission,
+            cors,
+            counted_seconds=self.control.counted_seconds,
+            body_seconds=settings.body_seconds,
+        )
         self._office = TicketOffice(self.tickets, self.authority, self.admission, cors)
         self._demo = Demo() if settings.demo else None
         self._exposition = Exposition(self.metrics)
@@ -134,6 +147,7 @@ class Gateway:
             extra_routes(app)
         self.events.add_to(app)
         self.publish.add_to(app)
+        self.disconnect.add_to(app)
         self._office.add_to(app)
         if self._demo is not None:
             self._demo.add_to(app)
@@ -155,10 +169,11 @@ class Gateway:
         lost_for = asyncio.get_running_loop().time() - link.lost_at if link.lost_at is not None else 0.0
         patience = self.settings.redis_loss_unready_seconds
         without_redis = 0 < patience < lost_for
-        ready = self.streams.accepting and link.generation > 0 and not without_redis
+        ready = self.streams.accepting and self.control.synced.is_set() and not without_redis
         return ready, {
             "accepting": self.streams.accepting,
             "streams": self.streams.open,
+            "revocations_in_sync": self.control.in_sync,
             "redis": {
                 "connected": link.connected,
                 "generation": link.generation,
@@ -182,7 +197,7 @@ class Gateway:
         connections = self.admission.connections
         yield gauge("connections", "Connections of the public port beside streams.", connections)
         yield gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-        yield gauge("channels", "Channels that this node follows.", len(node.channels))
+        yield gauge("channels", "Channels that clients follow here.", len(node.channels.keys() - {CONTROL}))
         yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
         yield counter("events_ingested", "Events taken from the Redis link.", counts.ingested)
         yield counter("batches", "Batches of them, each one write to each of its streams.", counts.batches)
@@ -226,6 +241,8 @@ class Gateway:
                 (Limit.REPLAYS, hub.replay.waited),
             ]
         )
+        yield from self.control.metrics()
+        yield counter("revocations_refused", "Revocations refused at the bound.", self.disconnect.full_total)
         yield counter("tickets_issued", "Tickets given out.", self.tickets.issued_total)
         yield counter("tickets_redeemed", "Tickets used.", self.tickets.redeemed_total)
         if self.jwks is not None:

@@ -40,7 +40,7 @@ def serve(
 ) -> int:
     """Run a node of one process until SIGTERM or SIGINT; return the exit status.
 
-    `on_ready` is called once the ports are open and Redis has answered. `background` runs beside it.
+    `on_ready` is called once the ports are open and revocations are known. `background` runs beside it.
     """
     try:
         public = bind(settings.host, settings.port, send_buffer_bytes=settings.send_buffer_bytes)
@@ -113,6 +113,7 @@ async def _serve(
         log.info("listening", public=address(public_socket), admin=admin_text)
         running.append(spawn(gateway.link.run(), "link"))
         running.append(spawn(gateway.probe.run(), "probe"))
+        running.append(spawn(gateway.control.run(), "control"))
         running.append(spawn(gateway.streams.tend(), "tend-streams"))
         running.append(spawn(gateway.streams.expire(), "expire-streams"))
         if gateway.jwks is not None:
@@ -162,7 +163,7 @@ async def _unless(stop: asyncio.Event, step: Coroutine[Any, Any, None]) -> None:
 
 
 async def _announce(gateway: Gateway, on_ready: Callable[[], None] | None) -> None:
-    await gateway.link.up.wait()
+    await gateway.control.synced.wait()
     if on_ready is not None:
         on_ready()
 

@@ -22,6 +22,7 @@ from gateway.protocol.addresses import Proxies
 from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import validate_prefix
 from publisher.connections import check_database, trusting
+from publisher.control import MAX_REVOCATIONS, MAX_TOKEN_LIFE_SECONDS
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
@@ -206,6 +207,13 @@ class Settings(BaseSettings):
         "Access", 10.0, "How far ahead an issuer's clock may be (nbf, iat).", ge=0, le=300
     )
     max_token_bytes: int = _setting("Access", 4096, "The longest token.", ge=64, le=8000)
+    max_token_life_seconds: float = _setting(
+        "Access",
+        MAX_TOKEN_LIFE_SECONDS,
+        "How long a token may live, and a revocation counts; the same on all nodes.",
+        ge=1,
+        le=MAX_TOKEN_LIFE_SECONDS,
+    )
     token_cookie: str | None = _setting(
         "Access", None, "The cookie that may carry a token for GET /events; none: cookies are not read."
     )
@@ -273,6 +281,13 @@ class Settings(BaseSettings):
         1000.0,
         "The most events of one subject's tokens, not of the publish token; 0: any number.",
         ge=0,
+        le=1_000_000,
+    )
+    max_revocations: int = _setting(
+        "Limits",
+        MAX_REVOCATIONS,
+        "The most revocations that count at a time; above it POST /disconnect refuses.",
+        ge=1,
         le=1_000_000,
     )
     header_seconds: float = _setting(

@@ -9,6 +9,7 @@
         publisher.publish("orders", order, idempotency_key="order-17-paid")  # appended once
         publisher.publish_many(Event(channel="ticks", data=n) for n in range(10_000))
         publisher.close("answer.1")                                          # subscribers are done
+        publisher.revoke(subject="42")       # ends that user's streams; tokens issued so far are refused
 
 and the same for asyncio:
 
@@ -22,6 +23,7 @@ The errors are in `publisher.errors`, all of them `PublishError`s.
 
 from publisher.aio import AsyncPublisher
 from publisher.client import Publisher
+from publisher.control import Revoked
 from publisher.errors import (
     BatchFailed,
     ChannelClosed,
@@ -31,10 +33,12 @@ from publisher.errors import (
     InvalidEvent,
     InvalidIdempotencyKey,
     InvalidRetention,
+    InvalidRevocation,
     InvalidType,
     PublishError,
     RedisRefused,
     RedisUnreachable,
+    RevocationsFull,
 )
 from publisher.events import Event, Published
 
@@ -49,10 +53,13 @@ __all__ = [
     "InvalidEvent",
     "InvalidIdempotencyKey",
     "InvalidRetention",
+    "InvalidRevocation",
     "InvalidType",
     "PublishError",
     "Published",
     "Publisher",
     "RedisRefused",
     "RedisUnreachable",
+    "RevocationsFull",
+    "Revoked",
 ]

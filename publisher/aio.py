@@ -18,6 +18,7 @@ from publisher.connections import (
     check_database,
     trusting,
 )
+from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -49,6 +50,7 @@ class AsyncPublisher:
         max_event_bytes: int = 262_144,
         deadline_seconds: float = 10.0,
         ca_file: str | None = None,
+        max_revocations: int = MAX_REVOCATIONS,
     ) -> None:
         self._options = Options(
             prefix,
@@ -57,6 +59,7 @@ class AsyncPublisher:
             idempotency_seconds,
             max_event_bytes,
             deadline_seconds,
+            max_revocations,
         )
         self._own = isinstance(redis, str)
         if isinstance(redis, str):
@@ -141,6 +144,19 @@ class AsyncPublisher:
     async def close(self, channel: str) -> Published:
         """`Publisher.close`, awaited: end a channel for good."""
         return await self._publish_one(self._options.end(channel))
+
+    async def revoke(
+        self,
+        *,
+        subject: str | None = None,
+        token_id: str | None = None,
+        channel: str | None = None,
+        seconds: float = MAX_COUNTED_SECONDS,
+    ) -> Revoked:
+        """`Publisher.revoke`, awaited: end what is open, and keep it closed."""
+        target = Target.of(subject=subject, token_id=token_id, channel=channel)
+        published = await self._publish_one(self._options.revoke(target, seconds))
+        return Revoked.counted(published.id, seconds)
 
     async def disconnect(self) -> None:
         """Close the connections that the publisher made. An existing client's are left alone."""

@@ -20,6 +20,7 @@ from publisher.connections import (
     connection_options,
     trusting,
 )
+from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
 
@@ -46,6 +47,7 @@ class Publisher:
       long as its timeouts say). Retries never append twice.
     - `ca_file`: a PEM file with authorities that a rediss:// server's certificate may be of, beside the
       system's. Certificate and name are always checked.
+    - `max_revocations`: how many revocations may count at a time; see `revoke`.
 
     ValueError for a setting that is out of range, or a file that can't be used.
     """
@@ -61,6 +63,7 @@ class Publisher:
         max_event_bytes: int = 262_144,
         deadline_seconds: float = 10.0,
         ca_file: str | None = None,
+        max_revocations: int = MAX_REVOCATIONS,
     ) -> None:
         self._options = Options(
             prefix,
@@ -69,6 +72,7 @@ class Publisher:
             idempotency_seconds,
             max_event_bytes,
             deadline_seconds,
+            max_revocations,
         )
         self._own = isinstance(redis, str)
         if isinstance(redis, str):
@@ -166,6 +170,28 @@ class Publisher:
         `publish` does.
         """
         return self._publish_one(self._options.end(channel))
+
+    def revoke(
+        self,
+        *,
+        subject: str | None = None,
+        token_id: str | None = None,
+        channel: str | None = None,
+        seconds: float = MAX_COUNTED_SECONDS,
+    ) -> Revoked:
+        """End what is open, and keep it closed: of a subject, of one token (`jti`), or of a channel.
+
+        Streams end within a second on every node that hears of it, else as soon as it does. Tokens with an
+        `iat` up to now, or without one, are refused until they have expired; those issued later are good.
+        It counts for `seconds`, by default for as long as any token can live: to give less, know how long
+        the gateways let tokens live (`max_token_life_seconds`). Revoking again is no error.
+
+        Raises `InvalidRevocation` or `InvalidChannel` before anything is sent, `RevocationsFull`,
+        `RedisRefused`, `RedisUnreachable` (it may have been revoked).
+        """
+        target = Target.of(subject=subject, token_id=token_id, channel=channel)
+        published = self._publish_one(self._options.revoke(target, seconds))
+        return Revoked.counted(published.id, seconds)
 
     def disconnect(self) -> None:
         """Close the connections that the publisher made. An existing client's are left alone."""

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Final
 from redis import exceptions
 
 from publisher.channels import DEFAULT_PREFIX, Partition, validate_channel, validate_prefix
-from publisher.errors import ChannelClosed, InvalidEvent, PublishError, RedisRefused
+from publisher.control import CONTROL, KEPT_SECONDS, MAX_COUNTED_SECONDS, MAX_REVOCATIONS, REVOKE_TYPE
+from publisher.errors import (
+    ChannelClosed,
+    InvalidEvent,
+    InvalidRevocation,
+    PublishError,
+    RedisRefused,
+    RevocationsFull,
+)
 from publisher.events import Published, Retention, encode_data, encode_type, validate_idempotency_key, within
 from publisher.payload import END_TYPE
 
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from publisher.channels import Channel
+    from publisher.control import Target
     from publisher.events import Event
 
 SCRIPT: Final = resources.files("publisher").joinpath("fanlight.lua").read_bytes()
@@ -35,6 +44,7 @@ still had in its socket when the deadline passed."""
 _MAX_IDEMPOTENCY_SECONDS: Final = 30 * 86_400
 _MAX_DEADLINE_SECONDS: Final = 600
 _LARGEST_EVENT_BYTES: Final = 64 * 1024 * 1024
+_MOST_REVOCATIONS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Options:
     idempotency_seconds: float = 600
     max_event_bytes: int = 262_144
     deadline_seconds: float = 10.0
+    max_revocations: int = MAX_REVOCATIONS
     partition: Partition = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +80,8 @@ class Options:
             raise ValueError(f"deadline_seconds is a number from 0.01 to {_MAX_DEADLINE_SECONDS}")
         if not within(self.max_event_bytes, 1, _LARGEST_EVENT_BYTES):
             raise ValueError(f"max_event_bytes is a number from 1 to {_LARGEST_EVENT_BYTES}")
+        if not within(self.max_revocations, 1, _MOST_REVOCATIONS):
+            raise ValueError(f"max_revocations is a number from 1 to {_MOST_REVOCATIONS}")
 
     def retention(self, events: int | None, seconds: float | None) -> Retention:
         """This call's retention, with the publisher's own for what is not given."""
@@ -112,6 +125,16 @@ class Options:
         limits = b"%d" % self.retention_events, _ms(self.retention_seconds)
         arguments = (b"end", live, END_TYPE.encode(), data, *limits)
         return Command(name, (3, meta, tail, stream, *arguments), len(data), library_key=False)
+
+    def revoke(self, target: Target, seconds: float) -> Command:
+        """The command that revokes. It needs no key: twice is as good as once. Raises `InvalidRevocation`."""
+        if not within(seconds, 1, MAX_COUNTED_SECONDS):
+            raise InvalidRevocation(f"seconds is a number from 1 to {MAX_COUNTED_SECONDS}, not {seconds!r}")
+        data = encode_data({target.by.value: target.value, "seconds": seconds}, _LARGEST_EVENT_BYTES)
+        meta, tail, stream, live = _keys(self.partition, CONTROL)
+        limits = b"%d" % self.max_revocations, _ms(KEPT_SECONDS)
+        arguments = (b"revoke", live, REVOKE_TYPE.encode(), data, *limits)
+        return Command(CONTROL, (3, meta, tail, stream, *arguments), len(data), library_key=False)
 
 
 @lru_cache(maxsize=4096)
@@ -182,6 +205,11 @@ def interpret(command: Command, reply: object) -> Published | PublishError | Aga
         if isinstance(meaning, RedisRefused) and _words(reply).startswith("FANLIGHTCLOSED "):
             end = _words(reply).rpartition(" ")[2]
             return ChannelClosed(f"channel {command.channel!r} was closed; its end has the id {end}")
+        if isinstance(meaning, RedisRefused) and _words(reply).startswith("FANLIGHTFULL "):
+            return RevocationsFull(
+                "as many revocations count by now as may (max_revocations), and none is dropped for "
+                "another: raise the bound, or wait until some have run out"
+            )
         return meaning
     match reply:
         case [bytes() | str() as id_, 0 | 1 as known]:

@@ -8,6 +8,8 @@
      |    |    +-- DataTooLarge
      |    +-- InvalidIdempotencyKey
      |    +-- InvalidRetention
+     +-- InvalidRevocation (also a ValueError)   whom it is about, or for how long; nothing was sent
+     +-- RevocationsFull                    as many revocations count as may
      +-- ChannelClosed                      the channel was ended with close()
      +-- RedisUnreachable                   no answer within the deadline; it may have been published
      +-- RedisRefused                       Redis answered, and will not write
@@ -56,6 +58,14 @@ class InvalidIdempotencyKey(InvalidEvent):
 
 class InvalidRetention(InvalidEvent):
     """The retention is not positive, or above the contract's largest."""
+
+
+class InvalidRevocation(PublishError, ValueError):
+    """It names nobody, or several, or counts for too long. Nothing was sent."""
+
+
+class RevocationsFull(PublishError):
+    """`max_revocations` of them count by now, and none is dropped for another. Nothing was revoked."""
 
 
 class ChannelClosed(PublishError):

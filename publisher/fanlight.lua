@@ -6,6 +6,10 @@
 --   event   KEYS meta, tail, stream[, idempotency key]
 --   end     ARGV 'event' | 'end', live channel, type, data, max entries, retention ms, idempotency ms
 --           -> {id, 1 if it was published before, else 0}
+--   revoke  KEYS meta, tail, stream
+--           ARGV as of 'event', to the retention: but where max entries are held it is refused, and they
+--           are dropped by age, the retention, alone
+--           -> {id, 0}
 --
 -- Order matters. Redis does not roll a script back: XADD is the first write, because it is the first
 -- that Redis may refuse (out of memory, full disk), and PUBLISH is the last, because it works even then.
@@ -87,7 +91,7 @@ if not epoch or wall < last_wall or wall - last_wall > QUIET_MS or wall - checke
 end
 
 local tail = call('GET', tail_key)
-if tail and string.find(tail, ' end', 1, true) then
+if tail and op ~= 'revoke' and string.find(tail, ' end', 1, true) then
   local id = string.match(tail, '^%S+')
   if op == 'end' then return {id, 1} end
   return redis.error_reply('FANLIGHTCLOSED the channel ended with ' .. id)
@@ -112,10 +116,20 @@ position = string.format('%.0f-%.0f', ms, seq)
 local id = position .. '-' .. epoch
 local wall_text = string.format('%.0f', wall)
 
-local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .. op .. '\n'
+local trim, bound, kind = 'MAXLEN', ARGV[5], op
+if op == 'revoke' then
+  -- What counts is never dropped for what is new.
+  trim, bound, kind = 'MINID', string.format('%.0f', math.max(0, wall - ARGV[6])), 'event'
+  local held, most = call('XLEN', stream_key), tonumber(ARGV[5])
+  if held >= most and held - call('XTRIM', stream_key, 'MINID', bound) >= most then
+    return redis.error_reply('FANLIGHTFULL ' .. stream_key .. ' holds ' .. ARGV[5] .. ' entries or more')
+  end
+end
+
+local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .. kind .. '\n'
   .. ARGV[3] .. '\n' .. ARGV[4]
 
-call('XADD', stream_key, 'MAXLEN', '~', ARGV[5], position, 'm', payload)
+call('XADD', stream_key, trim, '~', bound, position, 'm', payload)
 call('HSET', meta_key, 'position', position, 'wall', wall_text, unpack(changed))
 -- By positions: the clock may be ahead of the wall clock, which went back. As far as a clock can be wrong.
 local tail_ms = string.format('%.0f', TAIL_MS + math.min(ms - wall, AHEAD_MS))

@@ -1,6 +1,7 @@
 """What a verified token says (JWT, RFC 7519): whether it holds now and here, and what its bearer may do.
 
-    {"exp": 1800000000, "sub": "42", "fanlight": {"subscribe": ["orders.42", "public.*"], "publish": []}}
+    {"iat": 1799999400, "exp": 1800000000, "sub": "42", "jti": "9f3c",
+     "fanlight": {"subscribe": ["orders.42", "public.*"], "publish": [], "disconnect": false}}
 
 `exp` is required. A claim of a wrong type refuses the token; claims that are not named here are ignored.
 """
@@ -16,9 +17,9 @@ from typing import Any, Final
 from gateway.auth.grants import Grant
 from gateway.auth.refusals import Refusal, Refused
 from gateway.protocol.patterns import InvalidPattern, Patterns, PersonalChannel
+from publisher.control import MAX_NAME_CHARACTERS, MAX_TOKEN_LIFE_SECONDS
 
 CLAIM: Final = "fanlight"
-_MOST_SUBJECT: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Rules:
     leeway_seconds: float = 0.0
     """By how much an issuer's clock may be ahead: for `nbf` and `iat`. `exp` is exact."""
     personal: PersonalChannel | None = None
+    max_life_seconds: float = MAX_TOKEN_LIFE_SECONDS
+    """A revocation counts for so long. A token that could outlive it is refused."""
 
 
 def grant_of(payload: bytes, rules: Rules, now: float) -> Grant:
@@ -40,19 +43,23 @@ def grant_of(payload: bytes, rules: Rules, now: float) -> Grant:
         raise Refused(Refusal.CLAIMS, "The token has no exp, which it must have.")
     if expires_at <= now:
         raise Refused(Refusal.EXPIRED, "The token has expired: get a new one.")
-    for name in ("nbf", "iat"):
-        begins_at = _time(claims, name)
+    issued_at = _time(claims, "iat")
+    for name, begins_at in (("nbf", _time(claims, "nbf")), ("iat", issued_at)):
         if begins_at is not None and begins_at > now + rules.leeway_seconds:
             raise Refused(
                 Refusal.NOT_YET_VALID, f"The token is not valid yet, by its {name}: check the clocks."
             )
+    # By the issuer's clock alone where it can be: else that clock may be ahead of this one.
+    begun_at = now + rules.leeway_seconds if issued_at is None else issued_at
+    if expires_at - begun_at > rules.max_life_seconds:
+        raise Refused(
+            Refusal.LONG_LIVED,
+            f"The token lives for more than {rules.max_life_seconds:g} s (max_token_life_seconds), for which "
+            "it could not be revoked: make its exp earlier.",
+        )
     _check_issuer(claims, rules)
     _check_audience(claims, rules)
-    subject = claims.get("sub")
-    if subject is not None and not (isinstance(subject, str) and len(subject) <= _MOST_SUBJECT):
-        raise Refused(
-            Refusal.CLAIMS, f"The token's sub is not a string of at most {_MOST_SUBJECT} characters."
-        )
+    subject, token_id = _name(claims, "sub"), _name(claims, "jti")
     own = claims.get(CLAIM, {})
     if not isinstance(own, dict):
         raise Refused(Refusal.CLAIMS, f"The token's claim {CLAIM} is not an object.")
@@ -60,7 +67,10 @@ def grant_of(payload: bytes, rules: Rules, now: float) -> Grant:
     channel = rules.personal.of(subject) if rules.personal is not None and subject else None
     if channel is not None:
         subscribe |= Patterns([channel])
-    return Grant(subscribe, publish, expires_at, subject)
+    disconnect = own.get("disconnect", False)
+    if not isinstance(disconnect, bool):
+        raise Refused(Refusal.CLAIMS, f"{CLAIM}.disconnect in the token is neither true nor false.")
+    return Grant(subscribe, publish, expires_at, subject, token_id, issued_at, disconnect)
 
 
 def _object(payload: bytes) -> dict[str, Any]:
@@ -88,6 +98,14 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     if not math.isfinite(seconds):
         raise Refused(Refusal.CLAIMS, f"The token's {name} is not a number of seconds.")
     return seconds
+
+
+def _name(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is None or (isinstance(value, str) and len(value) <= MAX_NAME_CHARACTERS):
+        return value
+    detail = f"The token's {name} is not a string of at most {MAX_NAME_CHARACTERS} characters."
+    raise Refused(Refusal.CLAIMS, detail)
 
 
 def _check_issuer(claims: Mapping[str, Any], rules: Rules) -> None:

@@ -13,6 +13,18 @@ from publisher.channels import Channel
 
 
 @dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who was granted something, by which token (`jti`), issued when (Unix seconds): what revocations name.
+
+    A stream holds on to this of its grant, so it is small.
+    """
+
+    subject: str | None = field(default=None, repr=False)
+    token_id: str | None = field(default=None, repr=False)
+    issued_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What somebody may do. `expires_at` is in Unix seconds, and infinite for what everybody may do."""
 
@@ -20,6 +32,14 @@ class Grant:
     publish: Patterns = field(default_factory=Patterns)
     expires_at: float = math.inf
     subject: str | None = field(default=None, repr=False)
+    token_id: str | None = field(default=None, repr=False)
+    issued_at: float | None = None
+    disconnect: bool = False
+    """Whether it allows to revoke."""
+
+    @property
+    def bearer(self) -> Bearer:
+        return Bearer(self.subject, self.token_id, self.issued_at)
 
     @property
     def anonymous(self) -> bool:
@@ -47,18 +67,19 @@ class Grant:
 
     def dump(self) -> bytes:
         """For a ticket: it is for reading, so it holds nothing else."""
-        return json.dumps([list(self.subscribe.texts), self.expires_at, self.subject]).encode()
+        bearer = self.subject, self.token_id, self.issued_at
+        return json.dumps([list(self.subscribe.texts), self.expires_at, *bearer]).encode()
 
     @classmethod
     def load(cls, data: bytes, now: float) -> Grant:
         """What `dump` wrote. It has lain in Redis, so it is checked. Raises `Refused`."""
         try:
-            texts, expires_at, subject = json.loads(data)
-            if not isinstance(texts, list) or not isinstance(subject, str | None):
+            texts, expires_at, subject, token_id, issued_at = json.loads(data)
+            if not isinstance(texts, list) or not all(isinstance(x, str | None) for x in (subject, token_id)):
                 raise ValueError
-            if not math.isfinite(expires_at):
+            if not math.isfinite(expires_at) or not math.isfinite(issued_at or 0):
                 raise ValueError
-            grant = cls(Patterns(texts), expires_at=float(expires_at), subject=subject)
+            grant = cls(Patterns(texts), Patterns(), float(expires_at), subject, token_id, issued_at)
         except (ValueError, TypeError, OverflowError, RecursionError, InvalidPattern):
             raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
         if grant.expires_at <= now:

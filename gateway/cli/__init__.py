@@ -1,4 +1,4 @@
-"""The command line: `fanlight serve`, `dev`, `publish`, `tail` and `token`.
+"""The command line: `fanlight serve`, `dev`, `publish`, `disconnect`, `tail` and `token`.
 
 Importing this is cheap; what a subcommand needs is imported when it runs. Exit status: 0 for success,
 1 for a failure that was told on stderr, 2 for wrong flags, settings or data, 130 after Ctrl-C.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = ("serve", "dev", "publish", "tail", "token")
+COMMANDS = ("serve", "dev", "publish", "disconnect", "tail", "token")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +54,10 @@ def _run(words: list[str]) -> int:
             from gateway.cli.publish import publish
 
             return publish(options)
+        case "disconnect":
+            from gateway.cli.disconnect import disconnect
+
+            return disconnect(options)
         case "tail":
             from gateway.cli.tail import tail
 

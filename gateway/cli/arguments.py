@@ -114,6 +114,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     _add_serve(commands, settings=command == "serve")
     _add_dev(commands, settings=command == "dev")
     _add_publish(commands)
+    _add_disconnect(commands)
     _add_tail(commands)
     _add_token(commands)
     return parser
@@ -192,10 +193,8 @@ def _add_publish(commands: Any) -> None:
         "--close", action="store_true", help="end the channel (after DATA, if given): nothing can follow"
     )
     _add_config(parser)
+    _add_server(parser)
     for flag, metavar, kind, text in (
-        ("--redis-url", "URL", str, "the server (default redis://127.0.0.1:6379/0)"),
-        ("--redis-ca-file", "FILE", str, "certificates, in PEM, that a rediss:// server is trusted by"),
-        ("--prefix", "PREFIX", str, "what every key of the installation begins with (default fanlight)"),
         ("--retention-events", "N", _count, "about how many events the channel keeps (default 10,000)"),
         (
             "--retention-seconds",
@@ -205,6 +204,33 @@ def _add_publish(commands: Any) -> None:
         ),
     ):
         parser.add_argument(flag, metavar=metavar, type=kind, default=argparse.SUPPRESS, help=text)
+
+
+def _add_disconnect(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "disconnect",
+        "end the streams of a subject, a token or a channel, and keep them closed",
+        usage="fanlight disconnect --subject SUBJECT | --token-id JTI | --channel CHANNEL [FLAG ...]",
+        description="End what is open, on all gateways, within a second, and refuse the tokens that were\n"
+        "issued up to now until they have expired. Those issued afterwards are good.",
+        epilog="The server is found as by fanlight publish.",
+    )
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--subject", metavar="SUBJECT", help="of all tokens with this sub")
+    target.add_argument("--token-id", metavar="JTI", help="of the token with this jti")
+    target.add_argument("--channel", metavar="CHANNEL", help="of all who follow this channel")
+    _add_config(parser)
+    _add_server(parser)
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    for flag, metavar, text in (
+        ("--redis-url", "URL", "the server (default redis://127.0.0.1:6379/0)"),
+        ("--redis-ca-file", "FILE", "certificates, in PEM, that a rediss:// server is trusted by"),
+        ("--prefix", "PREFIX", "what every key of the installation begins with (default fanlight)"),
+    ):
+        parser.add_argument(flag, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 def _add_tail(commands: Any) -> None:
@@ -239,7 +265,8 @@ def _add_token(commands: Any) -> None:
         commands,
         "token",
         "make a token for development, or explain one",
-        usage="fanlight token [--subscribe PATTERN] [--publish PATTERN] [--sub SUBJECT] [--seconds N]\n"
+        usage="fanlight token [--subscribe PATTERN] [--publish PATTERN] [--disconnect] [--sub SUBJECT]\n"
+        "                      [--seconds N]\n"
         "       fanlight token --explain FILE",
         description="Print a token that is signed with the gateway's secret (jwt_secret; HS256), or with\n"
         "that of a running fanlight dev. With --explain, tell what a token says, and whether the\n"
@@ -250,6 +277,7 @@ def _add_token(commands: Any) -> None:
         parser.add_argument(
             flag, metavar="PATTERN", action="append", default=[], help=f"{text}; may be given again"
         )
+    parser.add_argument("--disconnect", action="store_true", help="it may disconnect others")
     parser.add_argument("--sub", metavar="SUBJECT", help="whose token it is")
     parser.add_argument(
         "--seconds", metavar="N", type=_count, default=3600, help="how long it is good (default 3,600)"

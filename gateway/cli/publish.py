@@ -40,7 +40,7 @@ def publish(options: argparse.Namespace) -> int:
     named = "redis_url" in settings.model_fields_set
     try:
         with Publisher(
-            settings.redis if named else _default_url(settings),
+            settings.redis if named else default_url(settings),
             prefix=settings.prefix,
             retention_events=getattr(options, "retention_events", settings.retention_events),
             retention_seconds=getattr(options, "retention_seconds", settings.retention_seconds),
@@ -74,7 +74,7 @@ def _publish(publisher: Publisher, settings: Settings, options: argparse.Namespa
     return status
 
 
-def _default_url(settings: Settings) -> str:
+def default_url(settings: Settings) -> str:
     """The server of a running `fanlight dev`, else the default."""
     from gateway.dev.embedded import running_url
 

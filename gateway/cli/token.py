@@ -6,6 +6,7 @@ In production, tokens are made by whoever knows the users: it takes nothing of F
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -47,11 +48,23 @@ def _make(settings: Settings, options: argparse.Namespace) -> int:
             status=2,
         )
     try:
-        own = {name: Patterns(getattr(options, name)).texts for name in ("subscribe", "publish")}
+        own: dict[str, Any] = {
+            name: Patterns(getattr(options, name)).texts for name in ("subscribe", "publish")
+        }
     except InvalidPattern as error:
         return complain(str(error), status=2)
+    if options.disconnect:
+        own["disconnect"] = True
+    if options.seconds > settings.max_token_life_seconds:
+        most = f"{settings.max_token_life_seconds:,g} s (max_token_life_seconds)"
+        return complain(f"{options.seconds:,} s; the gateway takes tokens that live for {most}", status=2)
     now = int(time.time())
-    claims: dict[str, Any] = {"iat": now, "exp": now + options.seconds, CLAIM: own}
+    claims: dict[str, Any] = {
+        "iat": now,
+        "exp": now + options.seconds,
+        "jti": secrets.token_hex(8),
+        CLAIM: own,
+    }
     if options.sub is not None:
         claims["sub"] = options.sub
     if settings.jwt_issuer:

@@ -51,6 +51,8 @@ def explain(settings: Settings, file: str) -> int:
     if settings.anonymous_subscribe:
         print(f"{'':<10}and as everybody: {', '.join(settings.anonymous_subscribe)}")
     print(f"{'publish':<10}{_listed(grant.publish)}")
+    if grant.disconnect:
+        print("and may disconnect others")
     return 0
 
 

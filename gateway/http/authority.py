@@ -6,9 +6,10 @@ passed over: who sends one and is refused is not let in as anybody.
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,11 +25,13 @@ from gateway.broker.tickets import Tickets, TicketsAway
 from gateway.http.refusing import refusal
 from gateway.metrics import counters
 from gateway.protocol.patterns import Patterns, PersonalChannel
+from publisher.channels import Channel
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from gateway.http.admission import Admission
+    from gateway.http.control import Control
     from gateway.http.jwks import Jwks
     from gateway.settings import Settings
 
@@ -36,6 +39,8 @@ NOBODY: Final = (
     "This gateway lets nobody subscribe yet. Set jwt_secret, jwt_keys_file or jwks_url, so that it can check "
     "tokens, or anonymous_subscribe for what everybody may follow."
 )
+EVERYTHING: Final = Grant(publish=Patterns(["*"]), disconnect=True)
+"""What the bearer of the publish token may do."""
 _MISSING: Final = "Send a token, as Authorization: Bearer <token>."
 _NO_KEYS: Final = (
     "This gateway has no key to check tokens with: set jwt_secret, jwt_keys_file or jwks_url. Without a "
@@ -47,8 +52,15 @@ _ORIGIN: Final = (
 )
 
 
+_REVOKED: Final = "What the token allows was revoked: get a new one."
+_ISSUER_AWAY: Final = "The token's key is not known, and its issuer can't be asked now; try again."
+_NOT_IN_SYNC: Final = "This node does not know yet which tokens were revoked; try again."
+_PUBLISH_TOKEN: Final = "Send the publish token: Authorization: Bearer <token>"  # noqa: S105 - a message
+
+
 class Undecided(Exception):
-    """What it depends on can't be reached: the request may be good, and should come again."""
+    """What it depends on can't be reached: the request may be good, and should come again. The text is for
+    its sender."""
 
 
 def own_keys(settings: Settings) -> tuple[keys.Key, ...]:
@@ -75,6 +87,7 @@ def rules_of(settings: Settings) -> Rules:
         frozenset(settings.jwt_audience),
         settings.jwt_leeway_seconds,
         PersonalChannel.parse(template) if template is not None else None,
+        settings.max_token_life_seconds,
     )
 
 
@@ -91,12 +104,16 @@ def serves_nobody(settings: Settings) -> bool:
 class Authority:
     """A node's judgement of requests."""
 
-    def __init__(self, settings: Settings, jwks: Jwks | None, tickets: Tickets, admission: Admission) -> None:
+    def __init__(
+        self, settings: Settings, jwks: Jwks | None, tickets: Tickets, admission: Admission, control: Control
+    ) -> None:
         """Raises `BadKeys`."""
         self._admission = admission
         self._keys = own_keys(settings)
         self._jwks = jwks
         self._tickets = tickets
+        self._control = control
+        self._publish_token = settings.publish_token
         self._rules = rules_of(settings)
         self._everybody = Grant(Patterns(settings.anonymous_subscribe))
         self._max_token_bytes = settings.max_token_bytes
@@ -130,8 +147,39 @@ class Authority:
             raise Refused(Refusal.MISSING, _MISSING)
         with self._admission.credentials(request):
             grant = await self._verified(token)
+        self.check_revoked(grant)
         self._accepted[Carrier.HEADER.value] += 1
         return grant
+
+    async def service(self, request: web.Request) -> Grant:
+        """What the bearer of the token in the header may do; the publish token may do all that services do.
+        Raises `Refused`, `Undecided`."""
+        if self._publish_token is not None:
+            token = bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))
+            given, wanted = (token or "").encode("utf-8", "replace"), self._publish_token.get_secret_value()
+            if hmac.compare_digest(given, wanted.encode()):
+                return EVERYTHING
+            if not self.takes_tokens:
+                raise Refused(Refusal.MISSING if token is None else Refusal.MALFORMED, _PUBLISH_TOKEN)
+        return await self.bearer(request)
+
+    def check_again(self, grant: Grant) -> None:
+        """Once the body has come, which takes as long as its sender likes. Raises `Refused`, `Undecided`."""
+        grant.check_expiry(time.time())
+        self.check_in_sync(grant)
+        self.check_revoked(grant)
+
+    def check_in_sync(self, grant: Grant) -> None:
+        """Raises `Undecided` while this node may not know of a revocation."""
+        if not grant.anonymous and not self._control.in_sync:
+            raise Undecided(_NOT_IN_SYNC)
+
+    def check_revoked(self, grant: Grant, channels: Collection[Channel] = ()) -> None:
+        """Raises `Refused` if the grant was revoked, by all that this node knows. Of `channels` those count
+        that are to be followed. Where nobody is named, everybody may come: nothing was issued to them."""
+        found = None if grant.anonymous else self._control.find(grant.bearer, channels)
+        if found is not None:
+            raise Refused(Refusal.REVOKED, _REVOKED)
 
     def answer(self, error: Refused, headers: Mapping[str, str]) -> web.Response:
         """The answer to a request that was refused."""
@@ -148,7 +196,7 @@ class Authority:
             try:
                 return await self._tickets.redeem(found.value)
             except TicketsAway:
-                raise Undecided from None
+                raise Undecided("Redis can't be asked now; try again.") from None
         return await self._verified(found.value)
 
     async def _verified(self, token: str) -> Grant:
@@ -170,7 +218,7 @@ class Authority:
             if certain or error.reason not in (Refusal.UNKNOWN_KEY, Refusal.SIGNATURE):
                 raise
             # It may be of a new key, and the issuer can't be asked now: no browser must give up for that.
-            raise Undecided from None
+            raise Undecided(_ISSUER_AWAY) from None
 
     def metrics(self) -> Iterable[Metric]:
         accepted = {name: float(self._accepted[name]) for name in ("none", *(c.value for c in Carrier))}

@@ -139,6 +139,7 @@ class Events:
     async def _authorise(self, request: web.Request, asked: StreamRequest) -> Grant:
         """What the client may do, which is at least what it asks for. Raises `Refused`, `Undecided`."""
         grant = await self._authority.subscriber(request, asked.ticket)
+        self._authority.check_revoked(grant, asked.channels)
         grant.check_subscribe(asked.channels)
         return grant
 
@@ -153,7 +154,7 @@ class Events:
         if not grant.anonymous:
             common = {**common, **_UNSTORED}
         stream = self._stream(request, asked)
-        stream.authorised_until = grant.expires_at
+        stream.authorised_until, stream.bearer = grant.expires_at, grant.bearer
         stream.place = place
         subscription = stream.subscription = Subscription(
             stream,
@@ -173,6 +174,8 @@ class Events:
                 return self._shed(request, common)  # a drain has begun, and ends those that were open then
             if grant.expires_at <= time.time():
                 return self._shed(request, common)  # who comes back is judged anew, by a newer token perhaps
+            self._authority.check_in_sync(grant)
+            self._authority.check_revoked(grant, asked.channels)
             if self._hub.is_finished(subscription):
                 return web.Response(status=204, headers={"Cache-Control": "no-store", **common})
             head = self._head(request, stream, common)

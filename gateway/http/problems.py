@@ -9,11 +9,19 @@ from typing import Final
 
 from aiohttp import web
 
+from publisher import PublishError, RedisRefused, RedisUnreachable
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DETAILS: Final = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path. Event streams are at /events.",
     HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is 100-continue.",
 }
+
+_UNREACHABLE: Final = (
+    "Redis gave no answer in time: the event may or may not have been published. Send it again, under the "
+    "same idempotency key."
+)
+_REFUSED: Final = "Redis refused to take the event; the gateway's log says why."
 
 
 def problem(
@@ -43,3 +51,19 @@ def of_aiohttp(error: web.HTTPException) -> web.Response:
         detail = f"{error.method} is not what this path takes; it takes {allowed}."
         return problem(status, detail, headers={"Allow": allowed})
     return problem(status, _DETAILS.get(status, f"{status.description or status.phrase}."))
+
+
+def detail_of(error: PublishError) -> str:
+    """What a caller is told of it. Redis' own words name hosts and users, which are for the log."""
+    match error:
+        case RedisUnreachable():
+            return _UNREACHABLE
+        case RedisRefused():
+            return _REFUSED
+    return str(error)
+
+
+def last(answer: web.Response) -> web.Response:
+    """The connection's last answer: what is still to come of the request is not waited for."""
+    answer.force_close()
+    return answer

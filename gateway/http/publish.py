@@ -7,7 +7,6 @@ say which. Items of a batch are answered one by one, in order: a bad one never c
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -18,13 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import hdrs, web
 
 from gateway.auth.credentials import bearer
-from gateway.auth.grants import Grant
 from gateway.auth.refusals import Refusal, Refused
-from gateway.http.authority import Undecided
-from gateway.http.problems import problem
+from gateway.http.authority import EVERYTHING, Undecided
+from gateway.http.problems import detail_of, last, problem
 from gateway.logs import get_logger
 from gateway.protocol.limits import Limit, OverLimit
-from gateway.protocol.patterns import Patterns
 from gateway.protocol.publishing import BadItem, Item, PublishRequest
 from gateway.protocol.request import BadRequest
 from publisher import (
@@ -41,6 +38,7 @@ from publisher import (
 from publisher.channels import MAX_CHANNEL_BYTES, Channel
 
 if TYPE_CHECKING:
+    from gateway.auth.grants import Grant
     from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
@@ -50,17 +48,10 @@ _METHODS: Final = "POST, OPTIONS"
 _NDJSON: Final = "application/x-ndjson"
 _JSON: Final = "application/json"
 _RETRY_AFTER_SECONDS: Final = "1"
-_EVERYTHING: Final = Grant(publish=Patterns(["*"]))
-_TOKEN: Final = "Send the publish token: Authorization: Bearer <token>"  # noqa: S105 - a message
 _OFF: Final = (
     "Publishing over HTTP is off on this gateway: it has no publish token, and no key to check tokens with."
 )
 _TELL_AGAIN_SECONDS: Final = 60.0
-_UNREACHABLE: Final = (
-    "Redis gave no answer in time: the event may or may not have been published. Send it again, under the "
-    "same idempotency key."
-)
-_REFUSED: Final = "Redis refused to take the event; the gateway's log says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +84,7 @@ class Publish:
         self._admission = admission
         self._body_seconds = settings.body_seconds
         self._cors = cors
-        self._token = settings.publish_token
+        self._on = settings.publish_token is not None or authority.takes_tokens
         self._max_items = settings.max_publish_batch
         self._log = get_logger("publish")
         self._told, self._told_at = "", 0.0
@@ -110,7 +101,7 @@ class Publish:
 
     async def post(self, request: web.Request) -> web.Response:
         cors = self._cors.headers(request.headers)
-        if self._token is None and not self._authority.takes_tokens:
+        if not self._on:
             return problem(HTTPStatus.FORBIDDEN, _OFF, headers=cors)
         try:
             grant = await self._authorise(request)
@@ -119,28 +110,28 @@ class Publish:
             return self._authority.answer(error, cors)
         except OverLimit as error:
             return self._admission.answer(error, cors)
-        except Undecided:
-            retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
-            detail = "The token's key is not known, and its issuer can't be asked now; try again."
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=retry)
+        except Undecided as error:
+            return _undecided(error, cors)
         if request.content_type not in (_JSON, _NDJSON):
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
             async with asyncio.timeout(self._body_seconds):
                 body = await request.read()
-            grant.check_expiry(time.time())  # a body takes as long as its sender likes
+            self._authority.check_again(grant)
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
         except TimeoutError:
             self._admission.hit(Limit.BODY_SECONDS)
             detail = "The body did not come in time; send fewer events at once."
-            return _last(problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=cors))
+            return last(problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=cors))
         except web.HTTPRequestEntityTooLarge:
             detail = "The body is too large; send the events in several requests."
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
         except Refused as error:
             return self._authority.answer(error, cors)
+        except Undecided as error:
+            return _undecided(error, cors)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
         self._admission.publishing(_bucket(request, grant), asked.count)
@@ -151,14 +142,7 @@ class Publish:
 
     async def _authorise(self, request: web.Request) -> Grant:
         """What the bearer may publish to: not nothing. Raises `Refused`, `Undecided`."""
-        token = bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))
-        if self._token is not None:
-            given, wanted = (token or "").encode("utf-8", "replace"), self._token.get_secret_value().encode()
-            if hmac.compare_digest(given, wanted):
-                return _EVERYTHING
-            if not self._authority.takes_tokens:
-                raise Refused(Refusal.MISSING if token is None else Refusal.MALFORMED, _TOKEN)
-        grant = await self._authority.bearer(request)
+        grant = await self._authority.service(request)
         if not grant.publish:
             raise Refused(Refusal.NOT_GRANTED, "The token does not allow to publish to any channel.")
         return grant
@@ -219,15 +203,9 @@ class Publish:
 def _bucket(request: web.Request, grant: Grant) -> str | None:
     """Whose events they are: the subject's, or those of a token without one. The publish token is the
     operator's own, and is not counted."""
-    if grant is _EVERYTHING:
+    if grant is EVERYTHING:
         return None
     return grant.subject or str(hash(bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))))
-
-
-def _last(answer: web.Response) -> web.Response:
-    """The connection's last answer: what is still to come of the request is not waited for."""
-    answer.force_close()
-    return answer
 
 
 def _entry(result: Result) -> dict[str, Any]:
@@ -237,17 +215,7 @@ def _entry(result: Result) -> dict[str, Any]:
         case BadItem() | NotGranted():
             return {"error": {"type": type(result).__name__, "detail": result.detail}}
         case _:
-            return {"error": {"type": type(result).__name__, "detail": _detail(result)}}
-
-
-def _detail(error: PublishError) -> str:
-    """What a caller is told. Redis' own words name hosts and users, which are for the log."""
-    match error:
-        case RedisUnreachable():
-            return _UNREACHABLE
-        case RedisRefused():
-            return _REFUSED
-    return str(error)
+            return {"error": {"type": type(result).__name__, "detail": detail_of(result)}}
 
 
 def _batch(results: list[Result]) -> dict[str, Any]:
@@ -278,9 +246,14 @@ def _single(item: Item | BadItem, results: list[Result], cors: Mapping[str, str]
             return problem(HTTPStatus.CONFLICT, str(result), headers=cors)
         case RedisUnreachable():
             retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
-            return problem(HTTPStatus.SERVICE_UNAVAILABLE, _detail(result), headers=retry)
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, detail_of(result), headers=retry)
         case _:
-            return problem(HTTPStatus.INSUFFICIENT_STORAGE, _detail(result), headers=cors)
+            return problem(HTTPStatus.INSUFFICIENT_STORAGE, detail_of(result), headers=cors)
+
+
+def _undecided(error: Undecided, cors: Mapping[str, str]) -> web.Response:
+    retry = {"Retry-After": _RETRY_AFTER_SECONDS, **cors}
+    return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=retry)
 
 
 def _json(body: object, cors: Mapping[str, str]) -> web.Response:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
+from gateway.auth.grants import Bearer
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from gateway.http.admission import Place
     from gateway.hub.subscription import Subscription
+
+
+NOBODY: Final = Bearer()
 
 
 class Owner(Protocol):
@@ -46,6 +50,7 @@ class EventStream(asyncio.Protocol):
         "_ready",
         "_transport",
         "authorised_until",
+        "bearer",
         "bucket",
         "encoding",
         "expires_at",
@@ -79,6 +84,7 @@ class EventStream(asyncio.Protocol):
         """What it takes of the limits of its client; left when it ends."""
         self.authorised_until = math.inf
         """When what its client has shown is over, in Unix seconds."""
+        self.bearer = NOBODY
         self.bucket = 0
         self.opened_at = 0.0
         self.expires_at = 0.0

@@ -16,11 +16,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from gateway.http.expiry import Expiries
+from gateway.http.index import Index
 from gateway.http.stream import EventStream
 from gateway.logs import get_logger
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.unauthorized import unauthorized
+from publisher.channels import Channel
+from publisher.control import By, Target
 
 if TYPE_CHECKING:
     from gateway.hub.hub import Hub
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 _BUCKETS: Final = 16
 _SPREAD: Final = 0.8
 """The part of a drain in which streams are ended; in the rest, the last of them get rid of their backlog."""
-_EXPIRED_AT_ONCE: Final = 256
+ENDED_AT_ONCE: Final = 256
 """Tokens that were made together end together: others get their turn between so many of them."""
 _HEARTBEAT: Final = (sse.COMMENT, sse.chunk(sse.COMMENT))
 
@@ -42,6 +45,8 @@ class Streams:
         self._settings = settings
         self._buckets: tuple[set[EventStream], ...] = tuple(set() for _ in range(_BUCKETS))
         self._expiries: Expiries[EventStream] = Expiries()
+        self._by_subject: Index[EventStream] = Index()
+        self._by_token: Index[EventStream] = Index()
         self._log = get_logger("streams")
         self._loop = asyncio.get_running_loop()
         self.max_upload_bytes = settings.max_upload_bytes
@@ -71,6 +76,8 @@ class Streams:
             self._expiries.add(stream, stream.authorised_until)
         if stream.place is not None:
             stream.place.taken = True
+        self._by_subject.add(stream.bearer.subject, stream)
+        self._by_token.add(stream.bearer.token_id, stream)
         self.open += 1
         self.compressed += stream.compressed
         self.opened_total += 1
@@ -90,6 +97,8 @@ class Streams:
             self._expiries.discard(stream, stream.authorised_until)
         if stream.place is not None:
             stream.place.leave()
+        self._by_subject.discard(stream.bearer.subject, stream)
+        self._by_token.discard(stream.bearer.token_id, stream)
         self.open -= 1
         self.compressed -= stream.compressed
         if not self.open and self._drained is not None:
@@ -106,6 +115,27 @@ class Streams:
             channels=len(subscription.channels),
             resumed=subscription.resumed,
         )
+
+    # For who ends them.
+
+    def about(self, target: Target) -> tuple[EventStream, ...]:
+        """The open streams that a revocation names."""
+        match target.by:
+            case By.SUBJECT:
+                return self._by_subject.find(target.value)
+            case By.TOKEN:
+                return self._by_token.find(target.value)
+            case By.CHANNEL:
+                channel = self._hub.node.channels.get(Channel(target.value))
+                followers = () if channel is None else channel.subscriptions
+                # One that has not been started is a request still, and is judged when it becomes a stream.
+                sinks = (follower.sink for follower in followers if follower.started)
+                return tuple(sink for sink in sinks if isinstance(sink, EventStream))
+
+    def unauthorise(self, stream: EventStream, reason: CloseReason) -> None:
+        """End a stream whose client may read no more, and tell it why."""
+        stream.write(unauthorized(stream.encoding, reason))
+        self.send_away(stream, reason)
 
     # From time to time.
 
@@ -137,9 +167,8 @@ class Streams:
             # At whole seconds: most tokens end at one.
             await asyncio.sleep(1 - time.time() % 1)
             for number, stream in enumerate(self._expiries.due(time.time()), 1):
-                stream.write(unauthorized(stream.encoding, CloseReason.EXPIRED))
-                self.send_away(stream, CloseReason.EXPIRED)
-                if number % _EXPIRED_AT_ONCE == 0:
+                self.unauthorise(stream, CloseReason.EXPIRED)
+                if number % ENDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
 
     def send_away(self, stream: EventStream, reason: CloseReason) -> None:

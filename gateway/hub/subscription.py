@@ -238,7 +238,7 @@ class Subscription:
         if not self.opened:
             self.opened = True
             data = b'{"resumed":true}' if self.resumed else b'{"resumed":false}'
-            frames.append(self.encoding.framed(sse.event(b"fanlight.open", data, str(position))))
+            frames.append(self.encoding.framed(sse.event(sse.OPEN_TYPE, data, str(position))))
             self.shown = position
         if frames:
             self.sink.write(b"".join(frames))

@@ -15,3 +15,4 @@ class CloseReason(Enum):
     UPLOADED = "uploaded"
     DRAINED = "drained"
     EXPIRED = "expired"
+    REVOKED = "revoked"

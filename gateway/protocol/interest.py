@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from publisher.channels import Channel
+from publisher.channels import RESERVED_PREFIX, Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,11 @@ class Interest:
     def reset(self) -> None:
         """A new connection: nothing was asked on it yet."""
         self._asked.clear()
-        self._differs = dict.fromkeys(sorted(self.wanted))
+        # The control channel before all others: who is revoked is to know it before they are served.
+        self._differs = dict.fromkeys(sorted(self.wanted, key=_order))
         self._floorless = dict.fromkeys(self._differs, 0)
         self._floors_due = dict(self._differs)
+
+
+def _order(channel: Channel) -> tuple[bool, Channel]:
+    return not channel.startswith(RESERVED_PREFIX), channel

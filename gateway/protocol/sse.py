@@ -36,6 +36,7 @@ class Encoding(NamedTuple):
 
 
 ENCODINGS: Final = 4
+OPEN_TYPE: Final = b"fanlight.open"
 
 
 def event(type_: bytes, data: bytes, id_: str | None) -> bytes:

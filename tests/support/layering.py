@@ -35,7 +35,7 @@ PURE: Final[Mapping[str, frozenset[str]]] = {
 }
 """Without I/O, clock and chance, and the other projects that each may use: those that only compute."""
 
-WIRE_CONTRACT: Final = frozenset({"channels", "ids", "payload", "errors"})
+WIRE_CONTRACT: Final = frozenset({"channels", "control", "ids", "payload", "errors"})
 """What the pure layers may import of `publisher`."""
 
 OUTSIDE: Final = frozenset(

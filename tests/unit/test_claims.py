@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.auth.claims import Rules, grant_of
-from gateway.auth.grants import Grant
+from gateway.auth.grants import Bearer, Grant
 from gateway.auth.refusals import Refusal, Refused
 from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import Channel
@@ -33,6 +33,14 @@ def test_a_whole_token() -> None:
     )
     assert found == Grant(Patterns(["orders.42", "public.*"]), Patterns(["chat.*"]), EXP, "42")
     assert not found.anonymous
+
+
+def test_what_revocations_name() -> None:
+    found = grant(sub="42", jti="t1", iat=NOW - 5, fanlight={"disconnect": True})
+    assert found.bearer == Bearer("42", "t1", NOW - 5)
+    assert found.disconnect
+    assert grant().bearer == Bearer()
+    assert not grant().disconnect
 
 
 @pytest.mark.parametrize("claims", [{}, {"fanlight": {}}, {"fanlight": {"subscribe": []}}, {"sub": None}])
@@ -63,12 +71,29 @@ TIMES: list[tuple[dict[str, Any], Refusal | None]] = [
     ({"iat": NOW + 10}, None),
     ({"iat": NOW + 10.1}, Refusal.NOT_YET_VALID),
     ({"iat": False}, Refusal.CLAIMS),
-    ({"iat": 0}, None),
+    ({"iat": None}, None),
+    # A revocation counts for 12 h: by the issuer's clock where it says its time, else by ours and the leeway.
+    ({"iat": EXP - 43_200}, None),
+    ({"iat": EXP - 43_201}, Refusal.LONG_LIVED),
+    ({"iat": 0}, Refusal.LONG_LIVED),
+    ({"exp": NOW + 43_210}, None),
+    ({"exp": NOW + 43_211}, Refusal.LONG_LIVED),
+    ({"exp": NOW + 43_210, "iat": NOW + 10}, None),
+    ({"exp": NOW + 43_205, "iat": NOW}, Refusal.LONG_LIVED),
+    ({"exp": 1e300}, Refusal.LONG_LIVED),
 ]
 TYPES: list[tuple[dict[str, Any], Refusal | None]] = [
     ({"sub": 42}, Refusal.CLAIMS),
     ({"sub": ["42"]}, Refusal.CLAIMS),
     ({"sub": "x" * 257}, Refusal.CLAIMS),
+    ({"jti": "x" * 256}, None),
+    ({"jti": "x" * 257}, Refusal.CLAIMS),
+    ({"jti": 7}, Refusal.CLAIMS),
+    ({"jti": None}, None),
+    ({"fanlight": {"disconnect": False}}, None),
+    ({"fanlight": {"disconnect": 1}}, Refusal.CLAIMS),
+    ({"fanlight": {"disconnect": "*"}}, Refusal.CLAIMS),
+    ({"fanlight": {"disconnect": None}}, Refusal.CLAIMS),
     ({"fanlight": None}, Refusal.CLAIMS),
     ({"fanlight": ["a"]}, Refusal.CLAIMS),
     ({"fanlight": "*"}, Refusal.CLAIMS),
@@ -185,8 +210,9 @@ def test_without_a_credential_it_says_that_one_may_help() -> None:
 
 
 def test_a_ticket_holds_what_is_for_reading() -> None:
-    found = grant(sub="42", fanlight={"subscribe": ["a", "b.*"], "publish": ["c"]})
-    assert Grant.load(found.dump(), NOW) == Grant(found.subscribe, Patterns(), EXP, "42")
+    may = {"subscribe": ["a", "b.*"], "publish": ["c"], "disconnect": True}
+    found = grant(sub="42", jti="t1", iat=NOW, fanlight=may)
+    assert Grant.load(found.dump(), NOW) == Grant(found.subscribe, Patterns(), EXP, "42", "t1", NOW)
 
 
 def test_a_ticket_is_worth_nothing_once_the_token_has_expired() -> None:
@@ -196,9 +222,22 @@ def test_a_ticket_is_worth_nothing_once_the_token_has_expired() -> None:
 
 
 LATER = EXP
-TICKETS = [b"", b"{", b"7", b"[]", b"[[], 1e400, null]", b"[[], NaN, null]", b'["*", 1800000060, null]']
-TICKETS += [b'[["a b"], 1800000060, null]', b"[[7], 1800000060, null]", b"[[], 1800000060, 7]", b"\xff"]
-TICKETS += [b"[" * 100_000, b"[null, 1800000060, null]", b'[[], "never", null]']
+TICKETS = [b"", b"{", b"7", b"[]", b"[]" * 5, b"[[], 1800000060, null]", b"\xff", b"[" * 100_000]
+TICKETS += [
+    b"[%b, null]" % fields
+    for fields in (
+        b"[], 1e400, null, null",
+        b"[], NaN, null, null",
+        b'"*", 1800000060, null, null',
+        b'["a b"], 1800000060, null, null',
+        b"[7], 1800000060, null, null",
+        b"[], 1800000060, 7, null",
+        b"[], 1800000060, null, 7",
+        b"null, 1800000060, null, null",
+        b'[], "never", null, null',
+    )
+]
+TICKETS += [b'[[], 1800000060, null, null, "now"]', b"[[], 1800000060, null, null, NaN]"]
 
 
 @pytest.mark.parametrize("data", TICKETS)

@@ -53,6 +53,7 @@ def test_what_it_makes_it_explains(
     assert status == 0
     found = json.loads(told["claims"])
     assert found.pop("exp") - found.pop("iat") == 90
+    assert found.pop("jti")
     assert found == {
         "iss": "me",
         "aud": "fanlight",

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.auth.refusals import Refusal
-from gateway.http import admin, description, events, publish, refusing, tickets
+from gateway.http import admin, description, disconnect, events, publish, refusing, tickets
 from gateway.protocol import publishing
 from gateway.settings import Settings
 from gateway.workers.admin import NodeAdmin
@@ -83,6 +83,7 @@ def statuses(*modules: ModuleType) -> set[int]:
         ("/events", (events, refusing)),
         ("/publish", (publish, refusing)),
         ("/ticket", (tickets, refusing)),
+        ("/disconnect", (disconnect, refusing)),
         ("/readyz", (admin,)),
     ],
 )

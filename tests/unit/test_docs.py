@@ -12,6 +12,7 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.auth.refusals import Refusal
+from gateway.cli import COMMANDS
 from gateway.cli.configuration import flag_of
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
@@ -94,6 +95,7 @@ SETTING_TABLES = ["README.md", "docs/architecture.md"]
 OTHER_FLAGS = {"--config", "--help", "--json", "--keep-seconds", "--last", "--last-event-id", "--url"}
 OTHER_FLAGS |= {"--type", "--idempotency-key", "--close", "--token-file"}
 OTHER_FLAGS |= {"--subscribe", "--publish", "--sub", "--seconds", "--explain"}
+OTHER_FLAGS |= {"--subject", "--token-id", "--channel", "--disconnect"}
 
 
 @pytest.mark.parametrize("name", names(DOCUMENTS))
@@ -146,7 +148,8 @@ def test_the_defaults_in_the_readme_are_the_defaults() -> None:
 @pytest.mark.parametrize("name", names(DOCUMENTS))
 def test_every_flag_of_ours_that_is_shown_exists(name: str) -> None:
     flags = OTHER_FLAGS | {flag_of(setting) for setting in Settings.model_fields}
-    commands = re.findall(r"\bfanlight (?:serve|dev|publish|tail|token)\b[^`\n]*", (ROOT / name).read_text())
+    ours = "|".join(COMMANDS)
+    commands = re.findall(rf"\bfanlight (?:{ours})\b[^`\n]*", (ROOT / name).read_text())
     used = {flag for command in commands for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", command)}
     assert used <= flags
 
