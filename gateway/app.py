@@ -29,6 +29,7 @@ from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
 from gateway.metrics import Exposition, counter, counters, gauge, info
+from gateway.protocol.gaps import GapReason
 from gateway.protocol.interest import Interest
 from gateway.protocol.limits import Limit
 from publisher import AsyncPublisher
@@ -190,7 +191,9 @@ class Gateway:
         counts, groups, node = hub.counts, hub.groups, hub.node
         closed = {reason.value: float(count) for reason, count in streams.closed_total.items()}
         yield info("build", "What runs here.", {"version": self._version})
+        yield gauge("ready", "Whether this node takes new streams, as /readyz says.", self.readiness()[0])
         yield gauge("streams_open", "Open event streams.", streams.open)
+        yield gauge("streams_max", "The most that it holds: max_streams.", self.settings.max_streams)
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
         yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
@@ -217,7 +220,8 @@ class Gateway:
         )
         yield counter("pages_read", "Pages read from Redis streams.", self.reads.pages_read)
         yield counter("pages_shared", "Pages that served a further reader.", self.reads.pages_shared)
-        yield counters("gaps", "Gaps announced, by reason.", "reason", counts.gaps)
+        gaps = {reason.value: float(counts.gaps.get(reason.value, 0)) for reason in GapReason}
+        yield counters("gaps", "Gaps announced, by reason.", "reason", gaps)
         yield counter("holes_healed", "Events missed by a whole link.", counts.holes_healed)
         yield counter("slow_streams", "Live streams sent back to replay by a backlog.", counts.demoted)
         yield gauge("hot_tails_bytes", "Events kept in memory.", hub.hot_tails.bytes)
