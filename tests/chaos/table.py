@@ -1,7 +1,7 @@
 """The faults as a table in Markdown, measured: `python -m tests.chaos.table [SERVER ...]`.
 
 A SERVER is the path of a redis-server or valkey-server; without one, the tests' default is used. The rows
-that need nginx, or root for a small disk, are left out where there is none, and stderr says so.
+that need a proxy, or root for a small disk, are left out where there is none, and stderr says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.chaos.faults import TABLE
 from tests.chaos.judge import Worlds, judge
 from tests.chaos.rolling import ProxiedWorld, VanishingWorld, rolling_restart, vanished_host
 from tests.chaos.world import Row
-from tests.support.nginx import find_nginx
+from tests.support.proxies import PROXIES
 from tests.support.redis_server import BINARY_VARIABLE, find_binary
 
 HEAD = """| Fault | published | delivered | repeated | lost in silence | gaps announced | seconds to heal |
@@ -43,12 +43,13 @@ async def measure() -> list[Row]:
             rows.append(_sound(await full_disk(small, disk)))
     except NoDisk as error:
         print(f"no row for a full disk: {error}", file=sys.stderr)
-    if find_nginx() is None:
-        print("no rows for nodes behind a proxy: nginx is not installed", file=sys.stderr)
-    else:
-        with ProxiedWorld() as proxied:
+    for kind in PROXIES:
+        if kind.program() is None:
+            print(f"no rows for nodes behind {kind.name}: it is not installed", file=sys.stderr)
+            continue
+        with ProxiedWorld(kind) as proxied:
             rows.append(_sound(await rolling_restart(proxied)))
-        with VanishingWorld() as vanishing:
+        with VanishingWorld(kind) as vanishing:
             rows.append(_sound(await vanished_host(vanishing)))
     return rows
 

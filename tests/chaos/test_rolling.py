@@ -11,25 +11,29 @@ from tests.chaos.rolling import (
     rolling_restart,
     vanished_host,
 )
-from tests.support.nginx import find_nginx
+from tests.support.proxies import PROXIES, ReverseProxy
 
 pytestmark = pytest.mark.once
 
-needs_nginx = pytest.mark.skipif(find_nginx() is None, reason="nginx is not installed")
+
+@pytest.fixture(params=PROXIES, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> type[ReverseProxy]:
+    kind: type[ReverseProxy] = request.param
+    if kind.program() is None:
+        pytest.skip(f"{kind.name} is not installed")
+    return kind
 
 
-@needs_nginx
-async def test_a_rolling_restart_behind_nginx() -> None:
-    with ProxiedWorld() as world:
+async def test_a_rolling_restart(kind: type[ReverseProxy]) -> None:
+    with ProxiedWorld(kind) as world:
         row = await rolling_restart(world)
     print(row.remark)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
     assert row.verdict.delivered > row.verdict.published > 0
 
 
-@needs_nginx
-async def test_the_host_of_a_node_is_gone() -> None:
-    with VanishingWorld() as world:
+async def test_the_host_of_a_node_is_gone(kind: type[ReverseProxy]) -> None:
+    with VanishingWorld(kind) as world:
         row = await vanished_host(world)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
     assert row.verdict.delivered > row.verdict.published > 0

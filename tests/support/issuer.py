@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import ssl
 import threading
 from collections.abc import Callable
@@ -12,15 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
+from tests.support.certificates import HOST, make_certificates
 from tests.support.tokens import Signer, jwks
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
-HOST = "127.0.0.1"
 
 
 class Issuer:
@@ -33,7 +26,7 @@ class Issuer:
         self.released = threading.Event()
         """Lets go of all answers that wait."""
         certificate = directory / "server.pem"
-        _make_certificates(self.ca_file, certificate)
+        make_certificates(self.ca_file, certificate)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         issuer = self
@@ -126,35 +119,3 @@ def endless() -> Answer:
             handler.wfile.write(b" " * 65_536)
 
     return answer
-
-
-def _make_certificates(ca_file: Path, server_file: Path) -> None:
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
-
-    def builder(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(ca_name)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-        )
-
-    ca = (
-        builder(ca_name, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, SHA256())
-    )
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))])
-    certificate = (
-        builder(x509.Name([]), key.public_key()).add_extension(address, critical=True).sign(ca_key, SHA256())
-    )
-    ca_file.write_bytes(ca.public_bytes(Encoding.PEM))
-    server_file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )
