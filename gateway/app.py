@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-_TICKET_CALLS = 16
+TICKET_CALLS: Final = 16
+"""At once, for tickets."""
 Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 
 
@@ -115,7 +116,7 @@ class Gateway:
         self.tickets = Tickets(
             AsyncClient.from_url(
                 settings.redis,
-                most_calls=_TICKET_CALLS,
+                most_calls=TICKET_CALLS,
                 deadline_seconds=settings.link_deadline_seconds,
             ),
             partition,

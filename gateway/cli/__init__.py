@@ -1,4 +1,4 @@
-"""The command line: `fanlight serve`, `dev`, `publish`, `disconnect`, `tail` and `token`.
+"""The command line: `fanlight serve`, `check`, `dev`, `publish`, `disconnect`, `tail` and `token`.
 
 Importing this is cheap; what a subcommand needs is imported when it runs. Exit status: 0 for success,
 1 for a failure that was told on stderr, 2 for wrong flags, settings or data, 130 after Ctrl-C.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = ("serve", "dev", "publish", "disconnect", "tail", "token")
+COMMANDS = ("serve", "check", "dev", "publish", "disconnect", "tail", "token")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +48,10 @@ def _run(words: list[str]) -> int:
     match options.command:
         case "serve":
             return _serve(options)
+        case "check":
+            from gateway.cli.check import check
+
+            return check(options, _flags(options))
         case "dev":
             return _dev(options)
         case "publish":

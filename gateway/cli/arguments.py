@@ -112,6 +112,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     _add_serve(commands, settings=command == "serve")
+    _add_check(commands, settings=command == "check")
     _add_dev(commands, settings=command == "dev")
     _add_publish(commands)
     _add_disconnect(commands)
@@ -137,6 +138,24 @@ def _add_serve(commands: Any, *, settings: bool) -> None:
         epilog=_SOURCES,
     )
     _add_config(parser)
+    if settings:
+        _add_settings(parser, {})
+
+
+def _add_check(commands: Any, *, settings: bool) -> None:
+    parser = _add(
+        commands,
+        "check",
+        "tell whether Redis, keys and machine are fit for serve",
+        usage="fanlight check [--config FILE] [--json] [--strict] [SETTING ...]",
+        description="Look at what a gateway with these settings would depend on, and tell what to change:\n"
+        "Redis (version, rights, memory, latency), keys and certificates, limits of the kernel,\n"
+        "ports. It changes nothing. Exit status 1 if there is a fault.",
+        epilog=_SOURCES,
+    )
+    _add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 for a warning, too")
     if settings:
         _add_settings(parser, {})
 

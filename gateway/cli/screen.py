@@ -51,8 +51,8 @@ class Screen:
         self._channels = channels
         self._out = out or sys.stdout
         self._err = err or sys.stderr
-        self._colours = _coloured(self._out)
-        self._err_colours = _coloured(self._err)
+        self._colours = coloured(self._out)
+        self._err_colours = coloured(self._err)
 
     def event(self, id: str, channel: str | None, type: str, data: str, latency_ms: int | None) -> None:
         """An event. `latency_ms` None: it is of the replay."""
@@ -116,5 +116,6 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
     )
 
 
-def _coloured(stream: TextIO) -> bool:
+def coloured(stream: TextIO) -> bool:
+    """Whether to write colours to it."""
     return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"

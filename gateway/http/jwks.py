@@ -96,7 +96,7 @@ class Jwks:
         # Who comes meanwhile waits for this one.
         waiting = self._fetched = self._fetched or self._loop.create_future()
         try:
-            self.keys = from_jwks(await self._get())
+            self.keys = await self.get()
         except (NotFetched, BadKeys) as error:
             if not self._refresh.failures:
                 self._log.warning(
@@ -112,6 +112,10 @@ class Jwks:
         finally:
             self._fetched = None
             waiting.set_result(self._refresh.well)
+
+    async def get(self) -> tuple[Key, ...]:
+        """What the issuer publishes now; nothing is kept of it. Raises `NotFetched`, `BadKeys`."""
+        return from_jwks(await self._get())
 
     async def _get(self) -> bytes:
         """The answer's body. Nothing but the address that was set is asked: no redirect, no proxy."""

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admission
     from gateway.settings import Settings
 
-_BACKLOG: Final = 4096
+BACKLOG: Final = 4096
+"""Connections that wait to be accepted."""
 _LINE_BYTES: Final = 8190
 _CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
 """Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
@@ -41,7 +42,9 @@ def bind(
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise OSError(f"can't listen on {host}, port {port}: {error.strerror}") from None
+        failure = OSError(f"can't listen on {host}, port {port}: {error.strerror}")
+        failure.errno = error.errno
+        raise failure from None
     return sock
 
 
@@ -87,5 +90,5 @@ async def listen(
     if isinstance(at, Path):
         await web.UnixSite(runner, at).start()
     else:
-        await web.SockSite(runner, at, backlog=_BACKLOG).start()
+        await web.SockSite(runner, at, backlog=BACKLOG).start()
     return runner

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 LAYERS: Final = (
     ("protocol",),
-    ("auth",),
+    ("auth", "check"),
     ("broker", "hub"),
     ("http",),
     ("app",),
     ("lifecycle",),
-    ("dev", "workers"),
+    ("dev", "workers", "survey"),
     ("cli",),
 )
 """Of the package `gateway`, from the bottom up. Those of one layer don't import each other."""
@@ -31,6 +31,7 @@ LEAVES: Final = frozenset({"settings", "logs", "metrics", "garbage"})
 PURE: Final[Mapping[str, frozenset[str]]] = {
     "protocol": frozenset(),
     "auth": frozenset({"cryptography", "jwt"}),
+    "check": frozenset(),
     "hub": frozenset(),
 }
 """Without I/O, clock and chance, and the other projects that each may use: those that only compute."""

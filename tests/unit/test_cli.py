@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cli import main
+from gateway.cli import COMMANDS, main
 from gateway.cli.arguments import build_parser
 from gateway.cli.configuration import flag_of
 from gateway.cli.lines import LineSplitter
@@ -40,7 +40,7 @@ def help_of(command: str, capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
+@pytest.mark.parametrize("command", ["serve", "check", "dev"])
 def test_help_tells_each_setting_with_its_default_and_unit(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +67,7 @@ def test_the_other_commands_have_help(command: str, capsys: pytest.CaptureFixtur
 def test_without_a_command_it_tells_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     text = capsys.readouterr().out
-    assert all(f"\n    {command} " in text for command in ("serve", "dev", "publish", "tail", "token"))
+    assert all(f"\n    {command} " in text for command in COMMANDS)
 
 
 def test_a_flag_that_is_not_given_leaves_no_trace() -> None:
