@@ -28,7 +28,7 @@ class Reached(Enum):
     NO_ADDRESS = "no_address"
     AWAY = "away"
     TLS = "tls"
-    PASSWORD = "password"
+    PASSWORD = "password"  # noqa: S105 - what is wrong with it
     REFUSED = "refused"
     """It answers, and serves nobody like us: it is loading, protected, or not Redis."""
 
