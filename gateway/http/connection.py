@@ -14,7 +14,6 @@ before, whatever drips in meanwhile.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -22,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 from aiohttp.http import HttpVersion10
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.typedefs import Handler, Middleware
 
-from gateway.http.problems import Handler, of_aiohttp, problem
+from gateway.http.problems import of_aiohttp, problem
 from gateway.logs import get_logger
 from gateway.protocol.limits import Limit
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.http.admission import Admission
-
-Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 _HEADERS: Final = {"Server": "fanlight", "X-Content-Type-Options": "nosniff"}
 """Of every answer. Which versions of what are running here is nobody's business."""

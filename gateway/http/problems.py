@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -11,7 +11,6 @@ from aiohttp import web
 
 from publisher import PublishError, RedisRefused, RedisUnreachable
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _DETAILS: Final = {
     HTTPStatus.NOT_FOUND: "There is nothing at this path. Event streams are at /events.",
     HTTPStatus.EXPECTATION_FAILED: "The only expectation that is met is 100-continue.",

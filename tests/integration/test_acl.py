@@ -266,7 +266,7 @@ def test_what_the_users_may_not(server: RedisServer, user: str, commands: list[s
         for command in commands:
             words = [w.replace("return_redis", "return redis").replace("TAG", TAG) for w in command.split()]
             with pytest.raises(redis.ResponseError, match=REFUSED):
-                client.execute_command(*words)  # type: ignore[no-untyped-call]
+                client.execute_command(*words)
     assert server.client().ping()
 
 

@@ -126,7 +126,7 @@ def test_what_has_run_out_makes_room(client: redis.Redis, keys: Partition) -> No
     client.xadd(keys.stream(CONTROL), {"m": "x"}, id=f"{old}-0")
     client.xadd(keys.stream(CONTROL), {"m": "x"}, id=f"{old + 200_000}-0")
     arguments = ["revoke", keys.live(CONTROL), "revoke", "{}", "2", "46800000"]
-    client.eval(SCRIPT, 3, *names, *arguments)
+    client.eval(SCRIPT.decode(), 3, *names, *arguments)
     entries: Any = client.xrange(keys.stream(CONTROL))
     (first, _), _ = entries
     assert first.decode() == f"{old + 200_000}-0"
@@ -137,7 +137,7 @@ def test_nobody_can_close_it(revoke: Revoke, client: redis.Redis, keys: Partitio
     with Publisher(client, prefix=keys.prefix) as publisher, pytest.raises(InvalidChannel):
         publisher.close(CONTROL)
     names = keys.meta, keys.tail(CONTROL), keys.stream(CONTROL)
-    client.eval(SCRIPT, 3, *names, "end", keys.live(CONTROL), "fanlight.end", "{}", "9", "60000")
+    client.eval(SCRIPT.decode(), 3, *names, "end", keys.live(CONTROL), "fanlight.end", "{}", "9", "60000")
     revoked = revoke(subject="42")
     assert client.get(keys.tail(CONTROL)) == revoked.id.encode()
 

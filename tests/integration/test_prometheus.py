@@ -128,6 +128,7 @@ def test_prometheus_evaluates_all_alerts_and_none_fires(prometheus: Prometheus) 
         return rules if all(rule["health"] != "unknown" for rule in rules) else None
 
     rules = eventually(evaluated, what="all rules have been evaluated")
+    assert rules is not None
     assert {rule["name"] for rule in rules} == {alert["alert"] for alert in ALERTS}
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
     assert [rule["name"] for rule in rules if rule["state"] == "firing"] == []

@@ -93,8 +93,8 @@ async def test_it_ends_what_is_open_on_every_node_and_keeps_it_closed(
         assert refused(node, channel, token=token) == "revoked"
         assert refused(node, channel, headers={"Cookie": f"fanlight={token}"}) == "revoked"
         if by != "channel":
-            publish = {"token": token, "body": {"channel": channel, "data": 1}}
-            assert request(node, "POST", "/publish", **publish).reason == "revoked"
+            event = {"channel": channel, "data": 1}
+            assert request(node, "POST", "/publish", token=token, body=event).reason == "revoked"
             assert request(node, "POST", "/ticket", token=token).reason == "revoked"
     after = metrics(gateways[0])
     applied = f"fanlight_revocations_applied_total{{{by}}}"

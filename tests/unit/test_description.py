@@ -73,7 +73,8 @@ def statuses(*modules: ModuleType) -> set[int]:
                 if item.value.id == "HTTPStatus":
                     found.add(int(HTTPStatus[item.attr]))
             elif isinstance(item, ast.keyword) and item.arg == "status":
-                found |= {n.value for n in ast.walk(item.value) if isinstance(n, ast.Constant)}
+                literals = (n.value for n in ast.walk(item.value) if isinstance(n, ast.Constant))
+                found |= {value for value in literals if isinstance(value, int)}
     return found
 
 
