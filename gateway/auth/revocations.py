@@ -58,7 +58,7 @@ class Revocation:
                 return value in channels and self._precedes(bearer)
 
     def _precedes(self, bearer: Bearer) -> bool:
-        return bearer.issued_at is None or bearer.issued_at < self.at
+        return bearer.issued_at is None or bearer.issued_at <= self.at
 
 
 class Revocations:

@@ -201,6 +201,8 @@ def _told(error: Exception | None) -> str:
     """What ended a generation, for logs."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"Redis has a certificate that is not trusted: {error.verify_message}; see redis_ca_file"
+    if isinstance(error, TimeoutError) and not str(error):
+        return "TimeoutError: no hand-shake within link_deadline_seconds"
     return f"{type(error).__name__}: {error}" if error else "closed by Redis"
 
 

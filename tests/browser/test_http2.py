@@ -8,7 +8,7 @@ import pytest
 
 from publisher import AsyncPublisher
 from tests.browser.page_source import PageSource
-from tests.support.certificates import make_certificates
+from tests.support.certificates import Authority
 from tests.support.proxies import PROXIES, Backend, ReverseProxy
 from tests.support.wait import aeventually
 
@@ -37,7 +37,7 @@ async def test_many_streams_of_one_origin(
 ) -> None:
     if kind.program() is None:
         pytest.skip(f"{kind.name} is not installed")
-    make_certificates(tmp_path / "ca.pem", tmp_path / "server.pem")
+    Authority(tmp_path / "ca.pem").issue(tmp_path / "server.pem", "127.0.0.1")
     gateway = start_gateway(demo=True)
     backends = [Backend(gateway.port, gateway.admin_port)] * 2
     with kind(backends, certificate=tmp_path / "server.pem") as proxy:

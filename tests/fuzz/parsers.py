@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of a parser, by atheris: `python -m tests.fuzz.parsers payload -max_total_time=60`
+"""Coverage-guided fuzzing of one parser, by atheris: `python -m tests.fuzz.parsers payload -runs=9999`
 
 The parsers and their promises are those of `tests.support.parsers`. What follows the name is libFuzzer's. An
 input that breaks a promise is printed, and kept in a file `crash-...`: it becomes an example of its parser.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from publisher import Event, Publisher
-from tests.support.certificates import make_certificates
+from tests.support.certificates import Authority
 from tests.support.gateway_process import GatewayProcess
 from tests.support.issuer import status
 from tests.support.proxies import PROXIES, Backend, ReverseProxy
@@ -36,7 +36,7 @@ ORIGIN = "https://app.example"
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("certificates")
-    make_certificates(directory / "ca.pem", directory / "server.pem")
+    Authority(directory / "ca.pem").issue(directory / "server.pem", "127.0.0.1")
     return directory / "server.pem"
 
 

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1, by an authority that only the test knows."""
+"""Certificates, made for a test."""
 
 from __future__ import annotations
 
@@ -14,37 +14,44 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 if TYPE_CHECKING:
     from pathlib import Path
 
-HOST = "127.0.0.1"
 
+class Authority:
+    """An authority of a test's own. `file` holds its certificate."""
 
-def make_certificates(ca_file: Path, server_file: Path) -> None:
-    """Write the authority's certificate, and the server's with its private key in front."""
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test authority")])
+        certificate = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, SHA256())
+        )
+        file.write_bytes(certificate.public_bytes(Encoding.PEM))
 
-    def builder(name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def issue(self, file: Path, address: str) -> Path:
+        """A key, and a certificate for a server at this IP address, in one file."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
+        certificate = (
+            self._builder(x509.Name([]), key.public_key())
+            .add_extension(name, critical=True)
+            .sign(self._key, SHA256())
+        )
+        file.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        return file
+
+    def _builder(self, name: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
             .subject_name(name)
-            .issuer_name(ca_name)
+            .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=1))
         )
-
-    ca = (
-        builder(ca_name, ca_key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, SHA256())
-    )
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))])
-    certificate = (
-        builder(x509.Name([]), key.public_key()).add_extension(address, critical=True).sign(ca_key, SHA256())
-    )
-    ca_file.write_bytes(ca.public_bytes(Encoding.PEM))
-    server_file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + certificate.public_bytes(Encoding.PEM)
-    )

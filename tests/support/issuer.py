@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-from tests.support.certificates import HOST, make_certificates
+from tests.support.certificates import Authority
 from tests.support.tokens import Signer, jwks
 
+HOST = "127.0.0.1"
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -25,8 +26,7 @@ class Issuer:
         self.answer: Answer = status(404)
         self.released = threading.Event()
         """Lets go of all answers that wait."""
-        certificate = directory / "server.pem"
-        make_certificates(self.ca_file, certificate)
+        certificate = Authority(self.ca_file).issue(directory / "server.pem", HOST)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         issuer = self
