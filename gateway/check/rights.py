@@ -6,7 +6,7 @@ fail: only NOPERM counts. A script's commands need the same rights as those that
 The examples name keys and channels of a channel that nobody can have (its name is reserved), or of no channel
 at all. HSET has a field without a value, SET has no time to live: both are refused after the rights were
 looked at, and before anything is written. XADD makes no stream (NOMKSTREAM),
-and XTRIM finds none.
+and XTRIM finds nothing that is as old.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 
 from gateway.check.findings import Finding, fault, note, ok, warning
 from publisher.channels import RESERVED_PREFIX, Channel, Partition
+from publisher.control import CONTROL
 
 SUBJECT: Final = "redis rights"
 _CHANNEL: Final = Channel(f"{RESERVED_PREFIX}check")
@@ -63,6 +64,7 @@ def rights(prefix: str) -> tuple[Right, ...]:
         partition.probe("check"),
         f"{tag}:ticket:check",
     )
+    control = partition.stream(CONTROL)
     tails, streams, lives = f"{tag}:tail:*", f"{tag}:stream:*", f"{tag}:live:*"
     onces, probes, tickets = f"{tag}:once:*", f"{tag}:probe:*", f"{tag}:ticket:*"
     return (
@@ -81,8 +83,8 @@ def rights(prefix: str) -> tuple[Right, ...]:
         Right("xrevrange", both, ("XREVRANGE", stream, "+", "-", "COUNT", "1"), streams),
         Right("xadd", publisher, ("XADD", stream, "NOMKSTREAM", "*", "m", "x"), streams),
         Right("pexpire", publisher, ("PEXPIRE", stream, "1000"), streams),
-        Right("xlen", publisher, ("XLEN", stream), streams),
-        Right("xtrim", publisher, ("XTRIM", stream, "MAXLEN", "0"), streams),
+        Right("xlen", publisher, ("XLEN", control), control),
+        Right("xtrim", publisher, ("XTRIM", control, "MINID", "0"), control),
         Right("get", publisher, ("GET", once), onces),
         Right("set", publisher, ("SET", once, "x", "PX", "0"), onces),
         Right("set", gateway, ("SET", ticket, "x", "PX", "0"), tickets),

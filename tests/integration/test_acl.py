@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 import redis
 
-from publisher import AsyncPublisher, ChannelClosed, Event, Publisher, RedisRefused
+from publisher import AsyncPublisher, ChannelClosed, Event, Publisher, RedisRefused, RevocationsFull
 from tests.support.acl import documented_users, each_without_a_right
 from tests.support.gateway_process import GatewayProcess
 from tests.support.http import events_path, request
@@ -122,6 +122,11 @@ async def publish_all_ways(server: RedisServer) -> None:
 async def test_the_publisher_has_the_rights_that_it_needs_and_no_other(server: RedisServer) -> None:
     with Monitor(server) as monitor:
         await publish_all_ways(server)
+        url = url_of(server, PUBLISHER)
+        with Publisher(url, prefix=PREFIX, deadline_seconds=30, max_revocations=1) as publisher:
+            publisher.revoke(subject="42")
+            with pytest.raises(RevocationsFull):
+                publisher.revoke(subject="43")
     assert refused(server) == []
     asked = [words for words in monitor.commands if words[0].upper() not in _OURS]
     asked.append(["SCRIPT", "LOAD", "x"])
