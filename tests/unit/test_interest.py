@@ -74,6 +74,16 @@ def server(interest: Interest) -> Server:
     return Server(interest)
 
 
+def test_a_new_connection_asks_for_the_control_channel_first() -> None:
+    """With all that follows: who is revoked is to be known before those who were are served."""
+    interest = Interest()
+    for name in ("a", "fanlight.control", "Z", "0", "z"):
+        interest.want(Channel(name))
+    interest.reset()
+    work = interest.take(2)
+    assert work.subscribe == work.floors == ["fanlight.control", "0"]
+
+
 def test_a_wanted_channel_is_subscribed_and_gets_a_floor(interest: Interest, server: Server) -> None:
     interest.want(A)
     work = server.send()
