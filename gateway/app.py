@@ -29,6 +29,7 @@ from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
 from gateway.metrics import Exposition, counter, counters, gauge, info
+from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.interest import Interest
 from gateway.protocol.limits import Limit
@@ -190,7 +191,7 @@ class Gateway:
         """The node's metrics, as they are now."""
         streams, hub, link = self.streams, self.hub, self.link.state
         counts, groups, node = hub.counts, hub.groups, hub.node
-        closed = {reason.value: float(count) for reason, count in streams.closed_total.items()}
+        closed = {reason.value: float(streams.closed_total[reason]) for reason in CloseReason}
         yield info("build", "What runs here.", {"version": self._version})
         yield gauge("ready", "Whether this node takes new streams, as /readyz says.", self.readiness()[0])
         yield gauge("streams_open", "Open event streams.", streams.open)

@@ -14,6 +14,7 @@ export const REASONS = {
   rewritten: "Events are missing inside the channel’s log: somebody deleted or replaced them.",
   invalid: "Something in the channel’s log can’t be read as an event, or is too large to send.",
   late: "An event turned up after later ones had been sent already, because something writes to Redis around the publisher. The order can’t be mended, so it is told.",
+  too_far_behind: "You asked for more of the past than one stream may read. The oldest of it was sent, and the rest up to now was left out.",
   unknown: "Redis no longer knows whether anything was published meanwhile. A false alarm is better than a silent hole.",
 };
 

@@ -129,7 +129,8 @@ class World:
 
     def vitals(self) -> list[Vitals]:
         channels = self.admin().pubsub_channels(f"{{{PREFIX}:*")
-        live = [name for name in channels if b":probe:" not in name]
+        # A node follows these for as long as it lives.
+        live = [name for name in channels if b":probe:" not in name and b":fanlight.control" not in name]
         return [_vitals(gateway, len(live)) for gateway in self.gateways]
 
     async def settled(self, before: Sequence[Vitals], *, more_bytes: int = MORE_BYTES) -> list[Violation]:

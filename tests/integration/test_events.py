@@ -165,6 +165,7 @@ async def test_the_head(gateway: GatewayProcess, channel: str, connect: Connect)
             "x-content-type-options": "nosniff",
             "transfer-encoding": "chunked",
             "connection": "close",  # it ends with its stream
+            "vary": "Origin",
         }
         assert connection.version == "HTTP/1.1"
 

@@ -65,7 +65,7 @@ async def test_readyz_says_what_the_node_knows(
     status, body = ready(gateway)
     assert status == 200
     link = body.pop("redis")
-    assert body == {"status": "ok", "accepting": True, "streams": 1}
+    assert body == {"status": "ok", "accepting": True, "streams": 1, "revocations_in_sync": True}
     assert link.pop("round_trip_seconds") > 0
     assert link.pop("probe_round_trip_seconds") >= 0
     assert link == {"connected": True, "generation": 1, "lost_seconds": 0.0, "last_error": ""}

@@ -153,8 +153,12 @@ async def test_every_panel_has_something_to_show(
         for connection in (first, second):
             await connection.until(lambda: len(connection.events) == 2)  # noqa: B023
         await aeventually(all_shown, what="each query has an answer")
-        [open_streams] = prometheus.query(asked("sum(fanlight_streams_open)"))
-        assert float(open_streams["value"][1]) == 2
+
+        def open_streams() -> list[float]:
+            """As of the last scrape of each node."""
+            return [float(item["value"][1]) for item in prometheus.query(asked("sum(fanlight_streams_open)"))]
+
+        await aeventually(lambda: open_streams() == [2.0], what="Prometheus has seen both streams")
 
 
 def test_the_dashboard_is_one_that_grafana_can_show() -> None:
