@@ -8,6 +8,7 @@ import json
 import resource
 import socket
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -278,5 +279,7 @@ async def test_where_no_file_can_be_opened_any_more_those_who_are_there_are_serv
     finally:
         for client in clients:
             client.close()
+    files = Path(f"/proc/{gateway.pid}/fd")
+    await aeventually(lambda: len(list(files.iterdir())) < most - 10, what="their files are closed")
     await connect(events_url(gateway, channel))
     assert gateway.alive()

@@ -263,7 +263,7 @@ async def test_a_request_that_was_let_in_just_before_opens_no_stream(
             asking = asyncio.create_task(
                 asyncio.to_thread(refused, gateway, unique(), token=old("*", sub=f"s{number}"))
             )
-            await aeventually(lambda number=number: metrics(gateway)[accepted] == number)
+            await aeventually(lambda number=number: metrics(gateway)[accepted] == number)  # type: ignore[misc]
             publisher.revoke(subject=f"s{number}")
             # Else Redis was asked for the channel before it was told, and the stream may have been opened.
             in_time = time.monotonic() - asked_at < delay_seconds
