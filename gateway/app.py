@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -28,20 +27,15 @@ from gateway.http.streams import Streams
 from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
-from gateway.metrics import Exposition, counter, counters, gauge, info
-from gateway.protocol.closing import CloseReason
-from gateway.protocol.gaps import GapReason
+from gateway.metrics import Exposition
+from gateway.node_metrics import NodeMetrics
 from gateway.protocol.interest import Interest
-from gateway.protocol.limits import Limit
 from publisher import AsyncPublisher
 from publisher.async_client import AsyncClient
 from publisher.channels import Partition
-from publisher.control import CONTROL
 from publisher.payload import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
-
     from gateway.settings import Settings
 
 TICKET_CALLS: Final = 16
@@ -138,8 +132,25 @@ class Gateway:
         )
         self._office = TicketOffice(self.tickets, self.authority, self.admission, cors)
         self._demo = Demo() if settings.demo else None
-        self._exposition = Exposition(self.metrics)
-        self._version = version("fanlight")
+        self.metrics = NodeMetrics(
+            interest=interest,
+            hub=self.hub,
+            link=self.link,
+            probe=self.probe,
+            reads=self.reads,
+            streams=self.streams,
+            events=self.events,
+            authority=self.authority,
+            tickets=self.tickets,
+            jwks=self.jwks,
+            publish=self.publish,
+            admission=self.admission,
+            control=self.control,
+            disconnect=self.disconnect,
+            is_ready=lambda: self.readiness()[0],
+            max_streams=settings.max_streams,
+        )
+        self._exposition = Exposition(self.metrics.collect)
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
@@ -186,84 +197,6 @@ class Gateway:
                 "last_error": link.last_error,
             },
         }
-
-    def metrics(self) -> Iterable[Metric]:
-        """The node's metrics, as they are now."""
-        streams, hub, link = self.streams, self.hub, self.link.state
-        counts, groups, node = hub.counts, hub.groups, hub.node
-        closed = {reason.value: float(streams.closed_total[reason]) for reason in CloseReason}
-        yield info("build", "What runs here.", {"version": self._version})
-        yield gauge("ready", "Whether this node takes new streams, as /readyz says.", self.readiness()[0])
-        yield gauge("streams_open", "Open event streams.", streams.open)
-        yield gauge("streams_max", "The most that it holds: max_streams.", self.settings.max_streams)
-        yield counter("streams_opened", "Event streams opened.", streams.opened_total)
-        yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
-        yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
-        connections = self.admission.connections
-        yield gauge("connections", "Connections of the public port beside streams.", connections)
-        yield gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
-        yield gauge("channels", "Channels that clients follow here.", len(node.channels.keys() - {CONTROL}))
-        yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", self.interest.unconfirmed)
-        yield counter("events_ingested", "Events taken from the Redis link.", counts.ingested)
-        yield counter("batches", "Batches of them, each one write to each of its streams.", counts.batches)
-        yield counter("events_invalid", "Messages that are not events of ours.", counts.invalid)
-        yield counter("entries_invalid", "Stream entries that are not ours.", self.reads.invalid_entries)
-        yield counter("events_delivered", "Events written to live streams.", groups.delivered)
-        yield counter("events_replayed", "Events written in replays.", counts.replayed)
-        yield counter(
-            "delivered_bytes", "Bytes written to live streams, before compression.", groups.delivered_bytes
-        )
-        yield from self._compression_metrics()
-        yield counters(
-            "replay_steps",
-            "Steps of replays, by where the events came from.",
-            "source",
-            {"redis": counts.replays_from_log, "memory": counts.replays_from_memory},
-        )
-        yield counter("pages_read", "Pages read from Redis streams.", self.reads.pages_read)
-        yield counter("pages_shared", "Pages that served a further reader.", self.reads.pages_shared)
-        gaps = {reason.value: float(counts.gaps.get(reason.value, 0)) for reason in GapReason}
-        yield counters("gaps", "Gaps announced, by reason.", "reason", gaps)
-        yield counter("holes_healed", "Events missed by a whole link.", counts.holes_healed)
-        yield counter("slow_streams", "Live streams sent back to replay by a backlog.", counts.demoted)
-        yield gauge("hot_tails_bytes", "Events kept in memory.", hub.hot_tails.bytes)
-        yield counter("hot_tails_dropped", "Events dropped from memory at its bound.", hub.hot_tails.dropped)
-        yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
-        yield counter("redis_generations", "Redis links made.", link.generation)
-        yield gauge("redis_round_trip_seconds", "Last position read's round trip.", link.round_trip_seconds)
-        probe = self.probe
-        yield gauge("redis_probe_round_trip_seconds", "Last heard probe's.", probe.round_trip_seconds)
-        yield counters(
-            "redis_probes",
-            "Probes through the publish path, by outcome.",
-            "outcome",
-            {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total},
-        )
-        yield from self.authority.metrics()
-        yield from self.admission.metrics(
-            [
-                (Limit.REPLAY, counts.cut_replays),
-                (Limit.LAST, counts.cut_beginnings),
-                (Limit.REPLAYS, hub.replay.waited),
-            ]
-        )
-        yield from self.control.metrics()
-        yield counter("revocations_refused", "Revocations refused at the bound.", self.disconnect.full_total)
-        yield counter("tickets_issued", "Tickets given out.", self.tickets.issued_total)
-        yield counter("tickets_redeemed", "Tickets used.", self.tickets.redeemed_total)
-        if self.jwks is not None:
-            yield from self.jwks.metrics()
-        yield counter("published", "Events published over HTTP.", self.publish.published_total)
-        yield counter("publish_refused", "Events refused over HTTP.", self.publish.refused_total)
-
-    def _compression_metrics(self) -> Iterable[Metric]:
-        units = self.events.units
-        yield gauge("streams_compressed", "Open event streams that are compressed.", self.streams.compressed)
-        yield counter("compression_plain_bytes", "Bytes of compressed streams, as plain.", units.plain_bytes)
-        yield counter("compression_wire_bytes", "The same bytes, as they were sent.", units.wire_bytes)
-        yield counter("compression_units", "Writes compressed, each for all that get it.", units.made)
-        yield gauge("compression_cache_bytes", "Compressed writes kept, plain too.", units.kept_bytes)
-        yield counter("compression_cache_dropped", "Of those, dropped at the bound.", units.dropped)
 
     async def aclose(self) -> None:
         """Close the connections for commands."""

@@ -189,7 +189,9 @@ class Control:
 
     def metrics(self) -> Iterable[Metric]:
         applied = {by.value: float(self._applied[by]) for by in By}
+        reasons = [*(reason.value for reason in GapReason), CloseReason.CHANNELS_ENDED.value]
+        missed = {reason: float(self._gaps[reason]) for reason in reasons}
         yield gauge("revocations", "Revocations that count.", len(self._revocations))
         yield counters("revocations_applied", "Revocations heard of, by what they name.", "by", applied)
         yield gauge("revocations_in_sync", "Whether this node knows all of them.", self.in_sync)
-        yield counters("revocations_missed", "Gaps among them, by reason.", "reason", self._gaps)
+        yield counters("revocations_missed", "Gaps among them, by reason.", "reason", missed)

@@ -18,6 +18,7 @@ LAYERS: Final = (
     ("auth", "check"),
     ("broker", "hub"),
     ("http",),
+    ("node_metrics",),
     ("app",),
     ("lifecycle",),
     ("dev", "workers", "survey"),

@@ -91,7 +91,7 @@ class World:
     @property
     def missed(self) -> dict[str, float]:
         family = next(f for f in self.control.metrics() if f.name == "fanlight_revocations_missed")
-        return {sample.labels["reason"]: sample.value for sample in family.samples}
+        return {sample.labels["reason"]: sample.value for sample in family.samples if sample.value}
 
 
 def at(seconds: float = 0) -> EventId:
