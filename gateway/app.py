@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
+from gateway.broker.latency import Latency
 from gateway.broker.link import Link
 from gateway.broker.probe import Probe
 from gateway.broker.streams import Streams as StreamReads
@@ -27,6 +28,7 @@ from gateway.http.streams import Streams
 from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.state import Limits
+from gateway.loop_lag import LoopLag
 from gateway.metrics import Exposition
 from gateway.node_metrics import NodeMetrics
 from gateway.protocol.interest import Interest
@@ -105,6 +107,9 @@ class Gateway:
             max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
         )
         self.hub.wire(self.link, self.reads)
+        self.latency = Latency(self.link.clock)
+        self.hub.on_written = self.latency.written
+        self.loop_lag = LoopLag()
         self.streams = Streams(self.hub, settings)
         self.control = Control(self.hub, self.streams, settings)
         self._cors = cors = Cors(settings.allowed_origins)
@@ -149,6 +154,8 @@ class Gateway:
             disconnect=self.disconnect,
             is_ready=lambda: self.readiness()[0],
             max_streams=settings.max_streams,
+            latency=self.latency,
+            loop_lag=self.loop_lag,
         )
         self._exposition = Exposition(self.metrics.collect)
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
+
+from gateway.protocol.histogram import Histogram
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Source = Callable[[], Iterable[Metric]]
@@ -30,6 +38,13 @@ def counters(name: str, documentation: str, label: str, values: Mapping[str, flo
     for key, value in values.items():
         family.add_metric([key], value)
     return family
+
+
+def histogram(name: str, documentation: str, values: Histogram) -> Metric:
+    buckets = [
+        (str(float(bound)).replace("inf", "+Inf"), float(count)) for bound, count in values.cumulative()
+    ]
+    return HistogramMetricFamily(f"fanlight_{name}", documentation, buckets=buckets, sum_value=values.sum)
 
 
 def info(name: str, documentation: str, values: Mapping[str, str]) -> Metric:

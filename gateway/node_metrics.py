@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from gateway.metrics import counter, counters, gauge, info
+from gateway.metrics import counter, counters, gauge, histogram, info
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.limits import Limit
@@ -22,6 +22,7 @@ from publisher.control import CONTROL
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from gateway.broker.latency import Latency
     from gateway.broker.link import Link
     from gateway.broker.probe import Probe
     from gateway.broker.streams import Streams as StreamReads
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.http.publish import Publish
     from gateway.http.streams import Streams
     from gateway.hub.hub import Hub
+    from gateway.loop_lag import LoopLag
     from gateway.protocol.interest import Interest
 
 _VERSION: Final = version("fanlight")
@@ -61,12 +63,15 @@ class NodeMetrics:
     is_ready: Callable[[], bool]
     """Whether the node takes new streams, as /readyz says."""
     max_streams: int
+    latency: Latency
+    loop_lag: LoopLag
 
     def collect(self) -> Iterable[Metric]:
         """All of them, as they are now."""
         yield info("build", "What runs here.", {"version": _VERSION})
         yield gauge("ready", "Whether this node takes new streams, as /readyz says.", self.is_ready())
         yield gauge("tasks", "Tasks of the event loop.", len(asyncio.all_tasks()))
+        yield histogram("event_loop_lag_seconds", "How late timers are served.", self.loop_lag.seconds)
         yield from self._of_streams()
         yield from self._of_events()
         yield from self._of_replays()
@@ -98,6 +103,7 @@ class NodeMetrics:
         yield counter(
             "delivered_bytes", "Bytes written to live streams, before compression.", groups.delivered_bytes
         )
+        yield histogram("latency_seconds", "From publish to the sockets, live.", self.latency.seconds)
         yield gauge("hot_tails_bytes", "Events kept in memory.", hot_tails.bytes)
         yield counter("hot_tails_dropped", "Events dropped from memory at its bound.", hot_tails.dropped)
 
@@ -118,6 +124,7 @@ class NodeMetrics:
         yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
         yield counter("redis_generations", "Redis links made.", link.generation)
         yield gauge("redis_round_trip_seconds", "Last position read's round trip.", link.round_trip_seconds)
+        yield gauge("redis_clock_offset_seconds", "Redis' clock minus ours.", self.link.clock.seconds or 0.0)
         yield gauge("redis_probe_round_trip_seconds", "Last heard probe's.", probe.round_trip_seconds)
         yield counters("redis_probes", "Probes through the publish path, by outcome.", "outcome", outcomes)
         yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", interest.unconfirmed)

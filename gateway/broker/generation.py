@@ -13,42 +13,22 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from time import perf_counter
-from typing import Any, Final, Protocol
+from time import perf_counter, time
+from typing import Any, Final
 
 import hiredis
 
 from gateway.broker.connection import Connection, Reply
 from gateway.broker.dial import Greeting
+from gateway.broker.ingest import Ingest
 from gateway.logs import get_logger
-from gateway.protocol.epochs import History
+from gateway.protocol.clock_offset import ClockOffset
 from gateway.protocol.interest import Interest, Work
 from publisher.channels import Channel, Partition
 from publisher.ids import EventId, Position
 
 _BATCH: Final = 500
 """Channels in one SUBSCRIBE: keeps a reconnect's answers interleaved with messages."""
-
-
-class Ingest(Protocol):
-    """Who is told: the hub."""
-
-    def connected(self, history: History, position: Position, *, evicting: bool) -> None: ...
-    def floor(
-        self,
-        name: Channel,
-        position: Position,
-        tail: EventId | None,
-        *,
-        now_ms: int,
-        ended: bool = False,
-        doubtful: bool = False,
-    ) -> None: ...
-    def position(self, position: Position, epoch: str, ticket: int) -> None: ...
-    def message(self, name: Channel, raw: bytes) -> None: ...
-    def end_of_batch(self) -> bool: ...
-    def lost(self) -> None: ...
-    def work(self, most: int) -> bool: ...
 
 
 class Refused(ConnectionError):
@@ -66,6 +46,7 @@ class Generation:
         partition: Partition,
         interest: Interest,
         ingest: Ingest,
+        clock: ClockOffset,
         *,
         probe_channel: str,
         on_probe: Callable[[bytes], None],
@@ -77,6 +58,7 @@ class Generation:
         self._partition = partition
         self._interest = interest
         self._ingest = ingest
+        self._clock = clock
         self._probe_channel = probe_channel
         self._probe_bytes = probe_channel.encode()
         self._on_probe = on_probe
@@ -90,6 +72,7 @@ class Generation:
         """The handshake is done: nothing is subscribed yet."""
         self._begun = True
         self._interest.reset()
+        self._clock.reset()
         self.connection.send((("SUBSCRIBE", self._probe_channel), None))
         self._ingest.connected(greeting.history, greeting.position, evicting=greeting.evicting)
         self._work_interest()
@@ -128,9 +111,11 @@ class Generation:
             asyncio.get_running_loop().call_soon(self._work_interest)
 
     def read_position(self, ticket: int) -> None:
-        """Ask for the position now."""
+        """Ask for the position now, and for the time, which costs Redis a microsecond."""
         if self._begun:
-            self.connection.send(self._position_command(lambda p, e: self._ingest.position(p, e, ticket)))
+            self.connection.send(
+                self._time_command(), self._position_command(lambda p, e: self._ingest.position(p, e, ticket))
+            )
 
     def count_subscriptions(self) -> None:
         """Compare the server's count of our subscriptions with ours. Commands are executed in order, so
@@ -176,10 +161,9 @@ class Generation:
             if self._checked(reply):
                 tails.extend(reply)
 
-        def time_read(reply: Reply) -> None:
+        def time_read(read_ms: int) -> None:
             nonlocal now_ms
-            if self._checked(reply):
-                now_ms = int(reply[0]) * 1000 + int(reply[1]) // 1000
+            now_ms = read_ms
 
         def position_read(position: Position, epoch: str) -> None:
             self._ingest.position(position, epoch, 0)
@@ -192,7 +176,9 @@ class Generation:
 
         names = map(self._partition.tail, work.floors)
         self.connection.send(
-            (("MGET", *names), tails_read), (("TIME",), time_read), self._position_command(position_read)
+            (("MGET", *names), tails_read),
+            self._time_command(time_read),
+            self._position_command(position_read),
         )
 
     def _give_floor(self, channel: Channel, position: Position, tail: bytes | None, now_ms: int) -> None:
@@ -207,6 +193,21 @@ class Generation:
             self._ingest.floor(channel, position, None, now_ms=now_ms, doubtful=True)
         else:
             self._ingest.floor(channel, position, last, now_ms=now_ms, ended=flag == b"end")
+
+    def _time_command(
+        self, then: Callable[[int], None] | None = None
+    ) -> tuple[tuple[str, ...], Callable[[Reply], None]]:
+        """`then` is told Redis' clock, in ms."""
+        sent = time()
+
+        def read(reply: Reply) -> None:
+            if self._checked(reply):
+                seconds, microseconds = map(int, reply)
+                self._clock.note(sent=sent, received=time(), theirs=seconds + microseconds / 1e6)
+                if then is not None:
+                    then(seconds * 1000 + microseconds // 1000)
+
+        return ("TIME",), read
 
     def _position_command(
         self, then: Callable[[Position, str], None]

@@ -21,8 +21,10 @@ from redis.asyncio.connection import parse_url
 from gateway.broker.backoff import backoff_seconds
 from gateway.broker.connection import Connection, Reads
 from gateway.broker.dial import dial, shake_hands
-from gateway.broker.generation import Generation, Ingest, Refused
+from gateway.broker.generation import Generation, Refused
+from gateway.broker.ingest import Ingest
 from gateway.logs import get_logger
+from gateway.protocol.clock_offset import ClockOffset
 from gateway.protocol.interest import Interest
 from publisher.channels import Partition
 
@@ -58,6 +60,8 @@ class Link:
         turn_seconds: float = 0.01,
     ) -> None:
         self.state = LinkState()
+        self.clock = ClockOffset()
+        """Of the server that it is connected to."""
         self.up = asyncio.Event()
         """Set by the first connect, and from then on."""
         self.probe_channel = partition.probe(secrets.token_hex(8))
@@ -137,6 +141,7 @@ class Link:
             self._partition,
             self._interest,
             self._ingest,
+            self.clock,
             probe_channel=self.probe_channel,
             on_probe=lambda token: self.on_probe(token),
         )

@@ -59,6 +59,8 @@ class Groups:
         self._groups: dict[GroupKey, Group] = {}
         self._by_channel: dict[Channel, dict[Group, None]] = {}
         self._dirty: list[Group] = []
+        self.walls_ms: list[int] = []
+        """When Redis took the events that were added, as long as nobody has asked."""
         self.delivered = 0
         self.delivered_bytes = 0
 
@@ -94,7 +96,11 @@ class Groups:
 
     def add(self, publication: Publication) -> None:
         """Queue an event's frame for every group of its channel, until the flush."""
-        for group in self._by_channel.get(publication.channel, ()):
+        groups = self._by_channel.get(publication.channel)
+        if groups is None:
+            return
+        self.walls_ms.append(publication.wall_ms)
+        for group in groups:
             if not group.pending:
                 self._dirty.append(group)
             group.pending.append(publication.frame(group.encoding))

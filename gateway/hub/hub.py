@@ -6,6 +6,7 @@ http:  register -> (ready) -> start -> drained -> unregister
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gateway.hub.faults import Faults
@@ -40,6 +41,8 @@ class Hub:
         )
         self.replay = Replay(self.node, self.groups, self.limits, self.counts)
         self._faults = Faults(self.node, self.groups, self.replay, self.hot_tails, self.counts)
+        self.on_written: Callable[[Iterable[int]], None] = _unmeasured
+        """Told of the events that a batch has brought to live streams: when Redis took them, in Unix ms."""
         self._interest = interest
         self._idle: dict[Channel, float] = {}
         self._ended: list[ChannelState] = []
@@ -146,7 +149,7 @@ class Hub:
         """The link is gone: everybody back to replay, and the position stands still."""
         if not self.node.in_sync:
             return
-        self.groups.flush()
+        self._flush()
         self.node.in_sync = False
         self._asked, self._strangers = None, 0
         # Answers of this generation that are still to come must not move a cursor any more.
@@ -270,7 +273,7 @@ class Hub:
         """All that had arrived is ingested: one write for each live subscription. Whether there was any."""
         written = self.groups.dirty
         self.counts.batches += written
-        self.groups.flush()
+        self._flush()
         if self._ended:
             ended, self._ended = self._ended, []
             for channel in ended:
@@ -280,3 +283,14 @@ class Hub:
                         subscription.phase = Phase.ENDED
                         subscription.sink.end(CloseReason.CHANNELS_ENDED)
         return written
+
+    def _flush(self) -> None:
+        """Write, and tell when."""
+        self.groups.flush()
+        if walls_ms := self.groups.walls_ms:
+            self.groups.walls_ms = []
+            self.on_written(walls_ms)
+
+
+def _unmeasured(_: Iterable[int]) -> None:
+    """Nobody asks how long it took."""

@@ -26,7 +26,7 @@ LAYERS: Final = (
 )
 """Of the package `gateway`, from the bottom up. Those of one layer don't import each other."""
 
-LEAVES: Final = frozenset({"settings", "logs", "metrics", "garbage"})
+LEAVES: Final = frozenset({"settings", "logs", "metrics", "garbage", "loop_lag"})
 """May import `gateway.protocol` and no more of the gateway. Not for the pure ones."""
 
 PURE: Final[Mapping[str, frozenset[str]]] = {
