@@ -109,6 +109,7 @@ class Gateway:
         self.hub.wire(self.link, self.reads)
         self.latency = Latency(self.link.clock)
         self.hub.on_written = self.latency.written
+        self.hub.replay.catch_up.on_done = self.link.caught_up
         self.loop_lag = LoopLag()
         self.streams = Streams(self.hub, settings)
         self.control = Control(self.hub, self.streams, settings)

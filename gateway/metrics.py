@@ -32,11 +32,17 @@ def counter(name: str, documentation: str, value: float) -> Metric:
     return CounterMetricFamily(f"fanlight_{name}", documentation, value=value)
 
 
-def counters(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
-    """A counter with one label, whose values are a closed set."""
-    family = CounterMetricFamily(f"fanlight_{name}", documentation, labels=[label])
+def counters(
+    name: str,
+    documentation: str,
+    labels: str | tuple[str, ...],
+    values: Mapping[str, float] | Mapping[tuple[str, ...], float],
+) -> Metric:
+    """A counter with a label, or several, whose values are closed sets."""
+    names = [labels] if isinstance(labels, str) else labels
+    family = CounterMetricFamily(f"fanlight_{name}", documentation, labels=names)
     for key, value in values.items():
-        family.add_metric([key], value)
+        family.add_metric([key] if isinstance(key, str) else key, value)
     return family
 
 

@@ -17,6 +17,7 @@ from gateway.metrics import counter, counters, gauge, histogram, info
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.limits import Limit
+from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from publisher.control import CONTROL
 
 if TYPE_CHECKING:
@@ -110,8 +111,14 @@ class NodeMetrics:
     def _of_replays(self) -> Iterable[Metric]:
         counts = self.hub.counts
         gaps = {reason.value: counts.gaps.get(reason.value, 0) for reason in GapReason}
+        replays: dict[tuple[str, ...], float] = {
+            (source.value, outcome.value): counts.replays[source, outcome]
+            for source in ReplaySource
+            for outcome in ReplayOutcome
+        }
         steps = {"redis": counts.replays_from_log, "memory": counts.replays_from_memory}
         yield counter("events_replayed", "Events written in replays.", counts.replayed)
+        yield counters("replays", "Replays that ended.", ("source", "outcome"), replays)
         yield counters("replay_steps", "Steps of replays, by where the events came from.", "source", steps)
         yield counter("pages_read", "Pages read from Redis streams.", self.reads.pages_read)
         yield counter("pages_shared", "Pages that served a further reader.", self.reads.pages_shared)
@@ -120,6 +127,7 @@ class NodeMetrics:
 
     def _of_redis(self) -> Iterable[Metric]:
         link, probe, interest = self.link.state, self.probe, self.interest
+        catching_up = len(self.hub.replay.catch_up)
         outcomes = {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total}
         yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
         yield counter("redis_generations", "Redis links made.", link.generation)
@@ -127,7 +135,11 @@ class NodeMetrics:
         yield gauge("redis_clock_offset_seconds", "Redis' clock minus ours.", self.link.clock.seconds or 0.0)
         yield gauge("redis_probe_round_trip_seconds", "Last heard probe's.", probe.round_trip_seconds)
         yield counters("redis_probes", "Probes through the publish path, by outcome.", "outcome", outcomes)
-        yield gauge("subscriptions_unconfirmed", "Channels without a floor yet.", interest.unconfirmed)
+        yield gauge("streams_catching_up", "Streams still behind after a loss.", catching_up)
+        yield gauge("redis_catch_up_seconds", "Until the last loss had healed.", link.catch_up_seconds)
+        wanted, confirmed = len(interest.wanted), len(interest.wanted) - interest.unconfirmed
+        yield gauge("redis_subscriptions_wanted", "Channels that the link should follow.", wanted)
+        yield gauge("redis_subscriptions_confirmed", "Channels that it follows.", confirmed)
 
     def _of_compression(self) -> Iterable[Metric]:
         units = self.events.units

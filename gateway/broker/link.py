@@ -42,6 +42,9 @@ class LinkState:
     lost_at: float | None = None
     last_error: str = ""
     round_trip_seconds: float = 0.0
+    connected_at: float = 0.0
+    catch_up_seconds: float = 0.0
+    """How long after its handshake all streams were live again that the link before it had lost."""
 
 
 class Link:
@@ -98,6 +101,13 @@ class Link:
         """Give this generation up."""
         if self._generation is not None:
             self._generation.end(Refused(reason))
+
+    def caught_up(self) -> None:
+        """The streams that the last loss had sent to replay are live again."""
+        if self.state.connected:
+            seconds = asyncio.get_running_loop().time() - self.state.connected_at
+            self.state.catch_up_seconds = seconds
+            self._log.info("caught_up", generation=self.state.generation, seconds=round(seconds, 3))
 
     @property
     def reads(self) -> Reads:
@@ -160,6 +170,7 @@ class Link:
             self.state.connected = True
             self.state.generation += 1
             self.state.lost_at = None
+            self.state.connected_at = asyncio.get_running_loop().time()
             self._log.info("redis_connected", generation=self.state.generation, epoch=greeting.history.epoch)
             if greeting.policy != "noeviction":
                 advice = "set maxmemory-policy noeviction: evicted events are missing without an error"

@@ -65,6 +65,6 @@ class Faults:
         )
         for subscription in self._groups.members(channel.name):
             self._counts.gap(GapReason.LATE.value)
-            subscription.sink.write(gap.frame(subscription.encoding, now))
+            subscription.write_late_live(gap, now)
         for subscription in channel.subscriptions:
             subscription.note_late(channel.name, gap)

@@ -23,7 +23,7 @@ GroupKey = tuple[tuple[Channel, ...], Encoding]
 class Group:
     """The live subscriptions of one set of channels."""
 
-    __slots__ = ("_sinks", "encoding", "key", "members", "pending")
+    __slots__ = ("_sinks", "bytes", "encoding", "events", "key", "members", "pending")
 
     def __init__(self, key: GroupKey) -> None:
         self.key = key
@@ -32,13 +32,15 @@ class Group:
         self.members: dict[Subscription, None] = {}
         self._sinks: tuple[Sink, ...] | None = None
         self.pending: list[bytes] = []
+        self.events = self.bytes = 0
+        """Written to who has been a member all the time."""
 
     def add(self, member: Subscription) -> None:
         self.members[member] = None
         self._sinks = None
 
     def discard(self, member: Subscription) -> None:
-        self.members.pop(member, None)
+        del self.members[member]
         self._sinks = None
 
     @property
@@ -53,7 +55,11 @@ class Group:
 
 
 class Groups:
-    """All live groups, and the turn's pending frames."""
+    """All live groups, and the turn's pending frames.
+
+    What is delivered is counted once a write, for all members of a group together. Who joins owes what was
+    counted before, and who leaves is given what has been counted by then: the difference is what it got.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[GroupKey, Group] = {}
@@ -61,8 +67,8 @@ class Groups:
         self._dirty: list[Group] = []
         self.walls_ms: list[int] = []
         """When Redis took the events that were added, as long as nobody has asked."""
-        self.delivered = 0
-        self.delivered_bytes = 0
+        self._events = self._bytes = 0
+        """Of all that have left, less what the members owe."""
 
     def join(self, subscription: Subscription) -> None:
         """From now on `subscription` gets what is added. The caller has flushed."""
@@ -73,12 +79,14 @@ class Groups:
             for channel in subscription.channels:
                 self._by_channel.setdefault(channel, {})[group] = None
         group.add(subscription)
+        self._settle(subscription, -group.events, -group.bytes)
 
     def leave(self, subscription: Subscription) -> None:
         group = self._groups.get((subscription.channels, subscription.encoding))
-        if group is None:
+        if group is None or subscription not in group.members:
             return
         group.discard(subscription)
+        self._settle(subscription, group.events, group.bytes)
         if not group.members:
             del self._groups[group.key]
             for channel in subscription.channels:
@@ -86,6 +94,21 @@ class Groups:
                 del groups[group]
                 if not groups:
                     del self._by_channel[channel]
+
+    def _settle(self, subscription: Subscription, events: int, size_bytes: int) -> None:
+        subscription.events += events
+        subscription.bytes += size_bytes
+        self._events += events
+        self._bytes += size_bytes
+
+    @property
+    def delivered(self) -> int:
+        """Events written to live subscriptions."""
+        return self._events + sum(group.events * len(group.members) for group in self._groups.values())
+
+    @property
+    def delivered_bytes(self) -> int:
+        return self._bytes + sum(group.bytes * len(group.members) for group in self._groups.values())
 
     def members(self, channel: Channel) -> list[Subscription]:
         """The live subscriptions of a channel."""
@@ -117,7 +140,7 @@ class Groups:
             data = frames[0] if len(frames) == 1 else b"".join(frames)
             # A write may fill a backlog, and the subscription then leaves the group, but not this tuple.
             sinks = group.sinks
-            self.delivered += len(frames) * len(sinks)
-            self.delivered_bytes += len(data) * len(sinks)
+            group.events += len(frames)
+            group.bytes += len(data)
             for sink in sinks:
                 sink.write(data)

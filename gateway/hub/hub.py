@@ -108,9 +108,9 @@ class Hub:
 
     def unregister(self, subscription: Subscription, now: float) -> None:
         """Its connection is gone. Channels that nobody follows any more are left after a linger."""
-        subscription.phase = Phase.ENDED
         self.groups.leave(subscription)
         self.replay.forget(subscription)
+        subscription.phase = Phase.ENDED
         for name in subscription.channels:
             channel = self.node.channels.get(name)
             if channel is not None:
@@ -163,6 +163,7 @@ class Hub:
             channel.last = ORIGIN
             channel.end = None
         everybody = dict.fromkeys(s for c in self.node.channels.values() for s in c.subscriptions)
+        self.replay.begin_again([subscription for subscription in everybody if subscription.started])
         for subscription in everybody:
             subscription.lost(self.node.id)
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.hub.catch_up import CatchUp
 from gateway.hub.groups import Groups
 from gateway.hub.reach import from_memory, reads_up_to, tail_of, target_of
 from gateway.hub.state import ChannelState, Counts, Limits, Node
@@ -20,6 +21,7 @@ from gateway.hub.turns import Turns
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.merge import Page, Round, Start, merge
+from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
 
@@ -39,6 +41,7 @@ class Replay:
         self._turns = Turns(limits.max_replays)
         self._ahead: dict[Subscription, None] = {}
         self._held: deque[tuple[int, Subscription, Round]] = deque()
+        self.catch_up = CatchUp(node)
 
     def wire(self, link: Link, log: Log) -> None:
         self._link = link
@@ -75,6 +78,13 @@ class Replay:
         """How often somebody had to wait for a turn to read."""
         return self._turns.waited
 
+    def begin_again(self, subscriptions: Sequence[Subscription]) -> None:
+        """The link is lost: all of these will replay from where they stand."""
+        for subscription in subscriptions:
+            if subscription.phase is Phase.REPLAY:
+                self._counts.replay_ended(subscription, ReplayOutcome.LINK_LOST)
+        self.catch_up.begin(subscriptions)
+
     def position_read(self, ticket: int) -> None:
         """The node's position was read anew, in the same epoch: what waited for that can be judged."""
         while self._held and self._held[0][0] <= ticket:
@@ -88,6 +98,10 @@ class Replay:
                 self.schedule(subscription)
 
     def forget(self, subscription: Subscription) -> None:
+        """Its connection is gone."""
+        if subscription.started and subscription.phase is Phase.REPLAY:
+            self._counts.replay_ended(subscription, ReplayOutcome.STREAM_ENDED)
+        self.catch_up.done(subscription)
         self._ahead.pop(subscription, None)
         self._turns.forget(subscription)
 
@@ -97,7 +111,10 @@ class Replay:
         """Take it as far as it gets."""
         if subscription.phase is not Phase.REPLAY or not subscription.started or subscription.reading:
             return
-        if not self._node.in_sync or subscription.missing or subscription.sink.full:
+        if not self._node.in_sync or subscription.missing:
+            return
+        if subscription.sink.full:
+            self.catch_up.done(subscription)
             return
         # What this turn has ingested is in the hot tails; it must not come again with the flush.
         self._groups.flush()
@@ -116,6 +133,7 @@ class Replay:
                 return
             elif not self._write_from_memory(subscription, channels):
                 self._flip(subscription, channels)
+        self.catch_up.done(subscription)
 
     def _has_read_enough(self, subscription: Subscription) -> bool:
         """Of the past, before it was live: after that, it reads what it was too slow for, at its own pace."""
@@ -284,6 +302,7 @@ class Replay:
         reads = reads_up_to(target, subscription, channels, evicting=self._node.evicting)
         generation = self._node.generation
         self._counts.replays_from_log += 1
+        subscription.source = ReplaySource.REDIS
 
         def done(pages: Sequence[Page]) -> None:
             if not self._answered(subscription, generation):
@@ -331,6 +350,8 @@ class Replay:
         if not publications:
             return False
         self._counts.replays_from_memory += 1
+        if subscription.source is ReplaySource.NOTHING:
+            subscription.source = ReplaySource.MEMORY
         self._counts.replayed += len(publications)
         subscription.write_publications(publications)
         return True
@@ -341,6 +362,7 @@ class Replay:
         if subscription.phase is not Phase.REPLAY:
             return
         if all(channel.end is not None for channel in channels):
+            self._counts.replay_ended(subscription, ReplayOutcome.COMPLETE)
             subscription.phase = Phase.ENDED
             subscription.sink.end(CloseReason.CHANNELS_ENDED)
             return
@@ -348,5 +370,6 @@ class Replay:
         subscription.position = self._node.position
         if subscription.sink.full:
             return  # it stays in replay, from here, and goes on when its buffer has drained
+        self._counts.replay_ended(subscription, ReplayOutcome.COMPLETE)
         subscription.phase = Phase.LIVE
         self._groups.join(subscription)

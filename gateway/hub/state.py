@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from gateway.hub.subscription import Subscription
 from gateway.protocol.epochs import History
 from gateway.protocol.hottail import HotTail
+from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, Epoch, EventId, Position
 
@@ -77,6 +79,12 @@ class Counts:
     cut_beginnings: int = 0
     generations: int = 0
     gaps: dict[str, int] = field(default_factory=dict)
+    replays: Counter[tuple[ReplaySource, ReplayOutcome]] = field(default_factory=Counter)
 
     def gap(self, reason: str) -> None:
         self.gaps[reason] = self.gaps.get(reason, 0) + 1
+
+    def replay_ended(self, subscription: Subscription, outcome: ReplayOutcome) -> None:
+        self.replays[subscription.source, outcome] += 1
+        subscription.replays += 1
+        subscription.source = ReplaySource.NOTHING

@@ -17,6 +17,7 @@ from gateway.protocol.epochs import Break, History, Path
 from gateway.protocol.gaps import Gap, GapReason
 from gateway.protocol.merge import Round
 from gateway.protocol.publication import Publication
+from gateway.protocol.replays import ReplaySource
 from gateway.protocol.sse import Encoding
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
@@ -38,10 +39,13 @@ class Subscription:
 
     __slots__ = (
         "ahead_of",
+        "bytes",
         "channels",
         "crossing",
         "cursor",
         "encoding",
+        "events",
+        "gaps",
         "last",
         "late",
         "malformed",
@@ -52,12 +56,14 @@ class Subscription:
         "read_bytes",
         "read_events",
         "reading",
+        "replays",
         "resolved",
         "resumed",
         "scheduled",
         "shown",
         "since",
         "sink",
+        "source",
         "started",
         "starts",
     )
@@ -117,6 +123,14 @@ class Subscription:
         self.late: dict[Channel, Gap] | None = None
         """What became known when it was past it, in replay: one gap a channel, told when it goes on."""
 
+        self.events = self.bytes = 0
+        """Written to it; while it is live, less what `gateway.hub.groups` will give it when it leaves."""
+        self.gaps = 0
+        self.replays = 1
+        """How often it was in replay."""
+        self.source = ReplaySource.NOTHING
+        """Of this replay, so far."""
+
     def lower(self, channel: Channel) -> Position:
         """Below this nothing of `channel` is wanted any more."""
         if self.starts is None:
@@ -158,7 +172,8 @@ class Subscription:
 
     def write_gap(self, reason: GapReason, end: EventId | None) -> None:
         """Announce a gap that concerns all channels, from what the client holds."""
-        self.sink.write(Gap(None, reason, self.shown, end).frame(self.encoding, self.shown))
+        self.gaps += 1
+        self._send([Gap(None, reason, self.shown, end).frame(self.encoding, self.shown)])
 
     def write_cut(self, gaps: Iterable[tuple[Channel, EventId]]) -> None:
         """With `last`: of these channels, what was asked for up to these ids is left out."""
@@ -166,8 +181,8 @@ class Subscription:
             Gap(channel, GapReason.TOO_FAR_BEHIND, None, end).frame(self.encoding, self.shown)
             for channel, end in gaps
         ]
-        if frames:
-            self.sink.write(b"".join(frames))
+        self.gaps += len(frames)
+        self._send(frames)
 
     def note_late(self, channel: Channel, gap: Gap) -> None:
         """In replay: tell this gap as soon as there is room for it. Gaps of a channel become one."""
@@ -183,7 +198,13 @@ class Subscription:
         if self.late:
             frames = [gap.frame(self.encoding, self.shown) for gap in self.late.values()]
             self.late = None
-            self.sink.write(b"".join(frames))
+            self.gaps += len(frames)
+            self._send(frames)
+
+    def write_late_live(self, gap: Gap, node_id: EventId) -> None:
+        """Live: it is past what this gap tells of."""
+        self.gaps += 1
+        self._send([gap.frame(self.encoding, node_id)])
 
     def write_round(self, round_: Round, history: History) -> int:
         """Write a replay's round, its holes first. Returns how many events it held."""
@@ -199,15 +220,15 @@ class Subscription:
         for hole in round_.holes:
             if hole.end > round_.horizon:
                 self.starts = {**(self.starts or {}), hole.channel: hole.end}
-        if frames:
-            self.sink.write(b"".join(frames))
+        self.gaps += len(round_.holes)
+        self._send(frames)
         return len(round_.publications)
 
     def write_publications(self, publications: Iterable[Publication]) -> None:
         """Write events from the hot tails, in id order."""
         frames: list[bytes] = []
         self._advance(publications, None, frames)
-        self.sink.write(b"".join(frames))
+        self._send(frames)
 
     def _advance(
         self, publications: Iterable[Publication], horizon: Position | None, frames: list[bytes]
@@ -217,6 +238,7 @@ class Subscription:
             while self.crossing and publication.position > self.crossing[0].last:
                 frames.append(self._cross())
             frames.append(publication.frame(encoding))
+            self.events += 1
             self.position = publication.position
             self.shown = publication.id
         if horizon is not None:
@@ -227,6 +249,7 @@ class Subscription:
     def _cross(self) -> bytes:
         """The break that lies here is told: after it, events may be missing that Redis had lost."""
         past = self.crossing.popleft()
+        self.gaps += 1
         lost_after = self.shown or EventId(past.last, past.epoch)
         return Gap(None, GapReason.FAILOVER, lost_after, None).frame(self.encoding, self.shown)
 
@@ -240,5 +263,10 @@ class Subscription:
             data = b'{"resumed":true}' if self.resumed else b'{"resumed":false}'
             frames.append(self.encoding.framed(sse.event(sse.OPEN_TYPE, data, str(position))))
             self.shown = position
+        self._send(frames)
+
+    def _send(self, frames: list[bytes]) -> None:
         if frames:
-            self.sink.write(b"".join(frames))
+            data = b"".join(frames)
+            self.bytes += len(data)
+            self.sink.write(data)
