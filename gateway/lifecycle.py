@@ -146,6 +146,7 @@ async def _serve(
         await asyncio.wait(running)
         await gateway.aclose()
         await admin.cleanup()
+        gateway.streams.log.tell_left_out()
         log.info("stopped")
 
 

@@ -90,6 +90,7 @@ class NodeMetrics:
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
         yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)
+        yield counter("log_lines_left_out", "Ended streams without a log line.", streams.log.left_out_total)
         yield counter("slow_streams", "Live streams sent back to replay by a backlog.", demoted)
 
     def _of_events(self) -> Iterable[Metric]:

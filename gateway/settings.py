@@ -115,7 +115,9 @@ class Settings(BaseSettings):
         "HTTP", "Origins whose pages may read events, with commas between; * for any, without cookies."
     )
     trusted_proxies: TextList = _list(
-        "HTTP", "Addresses and networks of proxies whose word on clients' addresses is taken, with commas."
+        "HTTP",
+        "Addresses and networks of proxies whose word on clients' addresses and requests' ids is taken, "
+        "with commas.",
     )
     forwarded_by: Literal["X-Forwarded-For", "Forwarded"] = _setting(
         "HTTP", "X-Forwarded-For", "The field in which those proxies tell the client's address."
@@ -365,6 +367,13 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "Logs", "info", "The least level logged."
+    )
+    log_streams_per_second: int = _setting(
+        "Logs",
+        100,
+        "How many streams that end have a log line each second; the others are counted.",
+        ge=0,
+        le=1_000_000,
     )
 
     @classmethod

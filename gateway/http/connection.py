@@ -6,6 +6,7 @@
   may wait behind a request that is being answered: aiohttp keeps 32 requests.
 - An answer that its client doesn't read is given up after `stall_seconds`.
 - Connections beyond what `Admission` lets in are closed before anything is read.
+- Each request has an id, and so has each answer, to what can't be read too.
 
 Deadlines of headers are aiohttp's: `keepalive_timeout`, from the beginning of the connection or the answer
 before, whatever drips in meanwhile.
@@ -23,6 +24,7 @@ from aiohttp.http import HttpVersion10
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.http import request_ids
 from gateway.http.problems import of_aiohttp, problem
 from gateway.logs import get_logger
 from gateway.protocol.limits import Limit
@@ -31,14 +33,15 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.http.admission import Admission
+    from gateway.http.request_ids import RequestIds
 
 _HEADERS: Final = {"Server": "fanlight", "X-Content-Type-Options": "nosniff"}
 """Of every answer. Which versions of what are running here is nobody's business."""
 _NOT_HTTP: Final = "This is not a request of HTTP/1.1."
 _HEAD: Final = "The request's line or its headers are too large."
 _TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n"
-    b"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    "HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Length: 0\r\n"
+    f"Cache-Control: no-store\r\nConnection: close\r\n{request_ids.HEADER}: %s\r\n\r\n"
 )
 
 
@@ -49,6 +52,7 @@ class Bounds:
     head_bytes: int
     """Of the request line and all headers."""
     stall_seconds: float
+    request_ids: RequestIds
     admission: Admission | None = None
     """None on a port that is not for the public."""
 
@@ -112,7 +116,7 @@ class Connection(web.RequestHandler):
         if transport is None:
             return
         if self._waiter is not None and not self._messages:
-            transport.write(_TOO_LARGE)
+            transport.write((_TOO_LARGE % request_ids.new()).encode())
             self.force_close()
         else:  # an answer to another request is under way
             transport.abort()
@@ -143,6 +147,16 @@ class Connection(web.RequestHandler):
         if self._bounds.admission is not None:
             self._bounds.admission.hit(limit)
 
+    async def _handle_request(
+        self, request: web.BaseRequest, *args: Any, **options: Any
+    ) -> tuple[web.StreamResponse, bool]:
+        """aiohttp's, for each request and for what could not be read as one, in a task of its own."""
+        self._bounds.request_ids.begin(request)
+        return await super()._handle_request(request, *args, **options)
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        super().log_exception(*args, extra={"request_id": request_ids.current()}, **options)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -169,6 +183,7 @@ class Connection(web.RequestHandler):
             resp = of_aiohttp(resp)
         for name, value in _HEADERS.items():
             resp.headers.setdefault(name, value)
+        resp.headers[request_ids.HEADER] = request_ids.current()
         return await super().finish_response(request, resp, start_time)
 
     def _not_understood(self, error: HttpProcessingError) -> web.Response:

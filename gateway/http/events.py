@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 from aiohttp.http import HttpVersion11
 
 from gateway.auth.refusals import Refused
+from gateway.http import request_ids
 from gateway.http.authority import Undecided
 from gateway.http.cors import varied
 from gateway.http.gzip_stream import GzipStream
@@ -252,6 +253,7 @@ class Events:
         chunked = request.version >= HttpVersion11
         status = "HTTP/1.1 200 OK" if chunked else "HTTP/1.0 200 OK"
         headers = {**_HEADERS, "Date": formatdate(usegmt=True), **common}
+        headers[request_ids.HEADER] = stream.request_id
         if stream.compressed:
             headers |= _GZIP
         # The connection ends with its stream, and says so (RFC 9112, section 9.6): a client or a proxy

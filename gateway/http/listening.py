@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from gateway.http.connection import Bounds, Server
+from gateway.http.request_ids import RequestIds
 from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ async def listen(
     line_bytes = _LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES
     runner = _Runner(
         app,
-        Bounds(line_bytes + settings.max_header_bytes, settings.stall_seconds, admission),
+        Bounds(
+            line_bytes + settings.max_header_bytes,
+            settings.stall_seconds,
+            RequestIds(settings.trusted_proxies),
+            admission,
+        ),
         access_log=None,
         # A client that leaves while its stream is being prepared costs nothing more.
         handler_cancellation=True,

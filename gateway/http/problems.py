@@ -9,6 +9,7 @@ from typing import Final
 
 from aiohttp import web
 
+from gateway.http import request_ids
 from publisher import PublishError, RedisRefused, RedisUnreachable
 
 _DETAILS: Final = {
@@ -34,6 +35,8 @@ def problem(
     """An error response. `detail` is for the caller's eyes: no internal names, no secrets. `members` are
     extensions, for programs (RFC 9457, section 3.2)."""
     body = {"type": kind, "title": status.phrase, "status": int(status), "detail": detail, **members}
+    if request_id := request_ids.current():
+        body["request_id"] = request_id
     return web.Response(
         status=int(status),
         text=json.dumps(body, ensure_ascii=False),

@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from gateway.auth.grants import Bearer
+from gateway.http import request_ids
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
 
@@ -60,6 +61,7 @@ class EventStream(asyncio.Protocol):
         "opened_at",
         "place",
         "reason",
+        "request_id",
         "subscription",
         "uploaded_bytes",
     )
@@ -79,6 +81,7 @@ class EventStream(asyncio.Protocol):
         """The transport holds some of what was written."""
         self.reason: CloseReason | None = None
         """Why the stream ended; None while it is open."""
+        self.request_id = request_ids.current()
         self.uploaded_bytes = 0
         self.place: Place | None = None
         """What it takes of the limits of its client; left when it ends."""

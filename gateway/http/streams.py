@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.http.expiry import Expiries
 from gateway.http.index import Index
 from gateway.http.stream import EventStream
-from gateway.logs import get_logger
+from gateway.http.stream_log import StreamLog
 from gateway.protocol import sse
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.unauthorized import unauthorized
@@ -47,7 +47,7 @@ class Streams:
         self._expiries: Expiries[EventStream] = Expiries()
         self._by_subject: Index[EventStream] = Index()
         self._by_token: Index[EventStream] = Index()
-        self._log = get_logger("streams")
+        self.log = StreamLog(settings.log_streams_per_second)
         self._loop = asyncio.get_running_loop()
         self.max_upload_bytes = settings.max_upload_bytes
         self.write_buffer_bytes = settings.write_buffer_bytes
@@ -104,17 +104,10 @@ class Streams:
         if not self.open and self._drained is not None:
             self._drained.set()
         now = self._loop.time()
-        subscription = stream.subscription
-        self._hub.unregister(subscription, now)
+        self._hub.unregister(stream.subscription, now)
         reason = stream.reason or CloseReason.CLIENT_LEFT
         self.closed_total[reason] += 1
-        self._log.info(
-            "stream_ended",
-            reason=reason.value,
-            seconds=round(now - stream.opened_at, 3),
-            channels=len(subscription.channels),
-            resumed=subscription.resumed,
-        )
+        self.log.ended(stream, reason, now - stream.opened_at)
 
     # For who ends them.
 
@@ -144,6 +137,7 @@ class Streams:
         while True:
             for bucket in self._buckets:
                 await asyncio.sleep(self._settings.heartbeat_seconds / _BUCKETS)
+                self.log.tell_left_out()
                 now = self._loop.time()
                 self._hub.expire_idle(now)
                 for stream in tuple(bucket):

@@ -125,9 +125,8 @@ class Subscription:
 
         self.events = self.bytes = 0
         """Written to it; while it is live, less what `gateway.hub.groups` will give it when it leaves."""
-        self.gaps = 0
-        self.replays = 1
-        """How often it was in replay."""
+        self.gaps = self.replays = 0
+        """Told to it; ended."""
         self.source = ReplaySource.NOTHING
         """Of this replay, so far."""
 

@@ -79,6 +79,11 @@ class Proxies:
                 return _client(address)
         return None
 
+    def trusts(self, peer: str | None) -> bool:
+        """Whether the peer is a proxy that was named."""
+        address = _parsed(peer or "")
+        return address is not None and self._trusts(address)
+
     def _trusts(self, address: _Address) -> bool:
         return any(address in network for network in self._networks)
 

@@ -152,6 +152,7 @@ def test_what_is_answered(gateway: GatewayProcess, sent: bytes, expected: list[i
     answer = exchange(gateway, sent)
     assert statuses(answer) == expected, answer[:500]
     assert [word for word in NEVER_SAID if word in answer] == []
+    assert answer.count(b"X-Request-Id: ") == len([status for status in expected if status != 100])
 
 
 def test_a_problem_is_told_as_one(gateway: GatewayProcess) -> None:

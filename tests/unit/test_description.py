@@ -14,7 +14,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.auth.refusals import Refusal
 from gateway.http import admin, description, disconnect, events, publish, refusing, tickets
-from gateway.protocol import publishing
+from gateway.protocol import publishing, request_id
 from gateway.settings import Settings
 from gateway.workers.admin import NodeAdmin
 from publisher import errors, ids
@@ -154,7 +154,16 @@ def test_grammars_are_those_of_the_code() -> None:
     from publisher import channels
 
     assert channels._NAME.pattern == name
+    assert SCHEMAS["RequestId"]["pattern"] == f"^{request_id._WELL_FORMED.pattern}$"
     assert f"^{ids._ID.pattern}$".replace("([0-9a-f]{6})", "[0-9a-f]{6}") == SCHEMAS["EventId"]["pattern"]
+
+
+def test_every_answer_has_an_id() -> None:
+    for _, item in walk(DOCUMENT["paths"]):
+        for status, answer in item.get("responses", {}).items():
+            assert "$ref" in answer or "X-Request-Id" in answer["headers"], (item["operationId"], status)
+    for name, answer in DOCUMENT["components"]["responses"].items():
+        assert "X-Request-Id" in answer["headers"], name
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -91,7 +91,8 @@ async def test_every_error_is_a_problem_document(
     assert headers["cache-control"] == "no-store"
     assert headers["access-control-allow-origin"] == APP, "a page may read what was wrong"
     problem = json.loads(body)
-    assert problem.keys() == {"type", "title", "status", "detail"}
+    assert problem.keys() == {"type", "title", "status", "detail", "request_id"}
+    assert problem["request_id"] == headers["x-request-id"]
     assert problem["status"] == status
     assert len(problem["detail"]) > 10
     assert b"internal.name" not in body
