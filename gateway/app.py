@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.broker.latency import Latency
 from gateway.broker.link import Link
 from gateway.broker.probe import Probe
+from gateway.broker.retention import Retention
 from gateway.broker.streams import Streams as StreamReads
 from gateway.broker.tickets import Tickets
 from gateway.http.admin import Admin
@@ -27,6 +28,7 @@ from gateway.http.publish import Publish
 from gateway.http.streams import Streams
 from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
+from gateway.hub.laggards import laggards
 from gateway.hub.state import Limits
 from gateway.loop_lag import LoopLag
 from gateway.metrics import Exposition
@@ -111,6 +113,15 @@ class Gateway:
         self.hub.on_written = self.latency.written
         self.hub.replay.catch_up.on_done = self.link.caught_up
         self.loop_lag = LoopLag()
+        self.retention = Retention(
+            AsyncClient.from_url(
+                settings.redis_url, most_calls=1, deadline_seconds=settings.link_deadline_seconds
+            ),
+            partition,
+            lambda: laggards(self.hub.node, self.hub.replay),
+            self.link.clock,
+            retention_events=settings.retention_events,
+        )
         self.streams = Streams(self.hub, settings)
         self.control = Control(self.hub, self.streams, settings)
         self._cors = cors = Cors(settings.allowed_origins)
@@ -157,6 +168,7 @@ class Gateway:
             max_streams=settings.max_streams,
             latency=self.latency,
             loop_lag=self.loop_lag,
+            retention=self.retention,
         )
         self._exposition = Exposition(self.metrics.collect)
 
@@ -209,5 +221,6 @@ class Gateway:
     async def aclose(self) -> None:
         """Close the connections for commands."""
         await self.reads.aclose()
+        await self.retention.aclose()
         await self.tickets.aclose()
         await self.publisher.disconnect()

@@ -118,6 +118,7 @@ async def _serve(
         running.append(spawn(gateway.streams.expire(), "expire-streams"))
         if gateway.jwks is not None:
             running.append(spawn(gateway.jwks.run(), "jwks"))
+        running.append(spawn(gateway.retention.run(), "retention"))
         running.append(spawn(gateway.loop_lag.run(), "loop-lag"))
         running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.broker.latency import Latency
     from gateway.broker.link import Link
     from gateway.broker.probe import Probe
+    from gateway.broker.retention import Retention
     from gateway.broker.streams import Streams as StreamReads
     from gateway.broker.tickets import Tickets
     from gateway.http.admission import Admission
@@ -66,6 +67,7 @@ class NodeMetrics:
     max_streams: int
     latency: Latency
     loop_lag: LoopLag
+    retention: Retention
 
     def collect(self) -> Iterable[Metric]:
         """All of them, as they are now."""
@@ -118,6 +120,9 @@ class NodeMetrics:
             for outcome in ReplayOutcome
         }
         steps = {"redis": counts.replays_from_log, "memory": counts.replays_from_memory}
+        yield gauge("streams_replaying", "Streams in replay.", len(self.hub.replay.members))
+        yield gauge("laggard_behind_seconds", "The stream furthest behind.", self.retention.behind_seconds)
+        yield gauge("laggard_retention_seconds", "Until one loses events.", self.retention.left_seconds)
         yield counter("events_replayed", "Events written in replays.", counts.replayed)
         yield counters("replays", "Replays that ended.", ("source", "outcome"), replays)
         yield counters("replay_steps", "Steps of replays, by where the events came from.", "source", steps)

@@ -81,6 +81,8 @@ def rights(prefix: str) -> tuple[Right, ...]:
         Right("set", publisher, ("SET", tail, "x", "PX", "0"), tails),
         Right("xrange", gateway, ("XRANGE", stream, "-", "+", "COUNT", "1"), streams),
         Right("xrevrange", both, ("XREVRANGE", stream, "+", "-", "COUNT", "1"), streams),
+        Right("xinfo|stream", gateway, ("XINFO", "STREAM", stream), streams, essential=False),
+        Right("pttl", gateway, ("PTTL", stream), streams, essential=False),
         Right("xadd", publisher, ("XADD", stream, "NOMKSTREAM", "*", "m", "x"), streams),
         Right("pexpire", publisher, ("PEXPIRE", stream, "1000"), streams),
         Right("xlen", publisher, ("XLEN", control), control),

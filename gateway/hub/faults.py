@@ -53,6 +53,7 @@ class Faults:
             for subscription in self._groups.members(channel.name):
                 self._groups.leave(subscription)
                 subscription.back_to_replay(self._node.id)
+                self._replay.enter(subscription)
                 self._replay.schedule(subscription)
         self._hot_tails.discard(channel.tail)
         channel.tail = HotTail(missed, missed)

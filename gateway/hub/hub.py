@@ -93,6 +93,7 @@ class Hub:
         subscription.started = True
         if subscription.last:
             subscription.since = self.node.id
+        self.replay.enter(subscription)
         self.replay.advance(subscription)
 
     def filled(self, subscription: Subscription) -> None:
@@ -101,6 +102,7 @@ class Hub:
             self.counts.demoted += 1
             self.groups.leave(subscription)
             subscription.back_to_replay(self.node.id)
+            self.replay.enter(subscription)
 
     def drained(self, subscription: Subscription) -> None:
         """Its backlog has drained."""
@@ -163,7 +165,7 @@ class Hub:
             channel.last = ORIGIN
             channel.end = None
         everybody = dict.fromkeys(s for c in self.node.channels.values() for s in c.subscriptions)
-        self.replay.begin_again([subscription for subscription in everybody if subscription.started])
+        self.replay.begin_again([s for s in everybody if s.started and s.phase is not Phase.ENDED])
         for subscription in everybody:
             subscription.lost(self.node.id)
 

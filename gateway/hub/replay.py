@@ -41,11 +41,17 @@ class Replay:
         self._turns = Turns(limits.max_replays)
         self._ahead: dict[Subscription, None] = {}
         self._held: deque[tuple[int, Subscription, Round]] = deque()
+        self.members: dict[Subscription, None] = {}
+        """All that are in replay and have been started."""
         self.catch_up = CatchUp(node)
 
     def wire(self, link: Link, log: Log) -> None:
         self._link = link
         self._log = log
+
+    def enter(self, subscription: Subscription) -> None:
+        """From now on it is in replay. The hub has taken it out of its group."""
+        self.members[subscription] = None
 
     # The queue of work.
 
@@ -83,6 +89,7 @@ class Replay:
         for subscription in subscriptions:
             if subscription.phase is Phase.REPLAY:
                 self._counts.replay_ended(subscription, ReplayOutcome.LINK_LOST)
+        self.members = dict.fromkeys(subscriptions)
         self.catch_up.begin(subscriptions)
 
     def position_read(self, ticket: int) -> None:
@@ -99,6 +106,7 @@ class Replay:
 
     def forget(self, subscription: Subscription) -> None:
         """Its connection is gone."""
+        self.members.pop(subscription, None)
         if subscription.started and subscription.phase is Phase.REPLAY:
             self._counts.replay_ended(subscription, ReplayOutcome.STREAM_ENDED)
         self.catch_up.done(subscription)
@@ -362,14 +370,17 @@ class Replay:
         if subscription.phase is not Phase.REPLAY:
             return
         if all(channel.end is not None for channel in channels):
-            self._counts.replay_ended(subscription, ReplayOutcome.COMPLETE)
-            subscription.phase = Phase.ENDED
+            self._leave(subscription, Phase.ENDED)
             subscription.sink.end(CloseReason.CHANNELS_ENDED)
             return
         subscription.starts = None
         subscription.position = self._node.position
         if subscription.sink.full:
             return  # it stays in replay, from here, and goes on when its buffer has drained
-        self._counts.replay_ended(subscription, ReplayOutcome.COMPLETE)
-        subscription.phase = Phase.LIVE
+        self._leave(subscription, Phase.LIVE)
         self._groups.join(subscription)
+
+    def _leave(self, subscription: Subscription, phase: Phase) -> None:
+        self._counts.replay_ended(subscription, ReplayOutcome.COMPLETE)
+        subscription.phase = phase
+        del self.members[subscription]

@@ -76,45 +76,7 @@ def test_the_admin_port_has_nothing_else(gateway: GatewayProcess) -> None:
     assert gateway.admin_get("/")[0] == 404
 
 
-METRICS = {
-    "fanlight_build": "info",
-    "fanlight_streams_open": "gauge",
-    "fanlight_streams_opened": "counter",
-    "fanlight_streams_closed": "counter",
-    "fanlight_streams_shed": "counter",
-    "fanlight_channels": "gauge",
-    "fanlight_subscriptions_unconfirmed": "gauge",
-    "fanlight_events_ingested": "counter",
-    "fanlight_events_invalid": "counter",
-    "fanlight_entries_invalid": "counter",
-    "fanlight_events_delivered": "counter",
-    "fanlight_events_replayed": "counter",
-    "fanlight_delivered_bytes": "counter",
-    "fanlight_streams_compressed": "gauge",
-    "fanlight_compression_plain_bytes": "counter",
-    "fanlight_compression_wire_bytes": "counter",
-    "fanlight_compression_units": "counter",
-    "fanlight_compression_cache_bytes": "gauge",
-    "fanlight_compression_cache_dropped": "counter",
-    "fanlight_replay_steps": "counter",
-    "fanlight_pages_read": "counter",
-    "fanlight_pages_shared": "counter",
-    "fanlight_gaps": "counter",
-    "fanlight_holes_healed": "counter",
-    "fanlight_slow_streams": "counter",
-    "fanlight_hot_tails_bytes": "gauge",
-    "fanlight_hot_tails_dropped": "counter",
-    "fanlight_redis_connected": "gauge",
-    "fanlight_redis_generations": "counter",
-    "fanlight_redis_round_trip_seconds": "gauge",
-    "fanlight_redis_probe_round_trip_seconds": "gauge",
-    "fanlight_redis_probes": "counter",
-    "fanlight_published": "counter",
-    "fanlight_publish_refused": "counter",
-}
-
-
-def test_the_metrics_parse_and_have_their_names(gateway: GatewayProcess) -> None:
+def test_the_metrics_are_in_the_format_of_prometheus(gateway: GatewayProcess) -> None:
     with closing(http.client.HTTPConnection(gateway.host, gateway.admin_port, timeout=5)) as connection:
         connection.request("GET", "/metrics")
         response = connection.getresponse()
@@ -123,14 +85,9 @@ def test_the_metrics_parse_and_have_their_names(gateway: GatewayProcess) -> None
         families = {
             family.name: family for family in text_string_to_metric_families(response.read().decode())
         }
-    # In this format an info is a gauge named _info.
-    found = {name.removesuffix("_info"): family for name, family in families.items()}
-    assert found.keys() >= METRICS.keys()
-    for name, kind in METRICS.items():
-        assert found[name].type == ("gauge" if kind == "info" else kind), name
-        assert len(found[name].documentation) > 5, name
     assert families.keys() >= {"process_resident_memory_bytes", "process_open_fds", "python_info"}
     assert families["fanlight_build_info"].samples[0].labels["version"]
+    assert all(len(family.documentation) > 5 for family in families.values())
 
 
 async def test_the_metrics_count(

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from publisher import Publisher
 from tests.support.gateway_process import GatewayProcess
+from tests.support.metrics_reference import documented, exposed
 from tests.support.sse import SseClient
 from tests.support.streams import events_url, gaps
 from tests.support.wait import aeventually, eventually
@@ -87,6 +88,10 @@ async def test_workers_share_the_port_and_all_hear_what_is_published(
         assert sum(metric(node, "fanlight_streams_open").values()) == len(clients)
         assert metric(node, "fanlight_workers_running") == {"": WORKERS}
         assert metric(node, "fanlight_workers_answering") == {"": WORKERS}
+        _, body = node.admin_get("/metrics")
+        found = exposed(body.decode(), but={"worker"})
+        assert found.keys() >= {"fanlight_workers", "fanlight_latency_seconds", "fanlight_build_info"}
+        assert found.items() <= documented().items()
     finally:
         for client in clients:
             await client.__aexit__(None, None, None)

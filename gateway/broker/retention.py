@@ -1,0 +1,104 @@
+"""Looks after the laggards: will they get there before what they need is trimmed?
+
+Every two seconds, and only while there are any: one pipeline, for a bounded number of channels, over a
+connection of its own. A node whose streams are all live asks Redis nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from gateway.logs import get_logger
+from gateway.protocol.clock_offset import ClockOffset
+from gateway.protocol.retention import Kept, Laggards, seconds_left
+from publisher.async_client import AsyncClient
+from publisher.channels import Channel, Partition
+from publisher.ids import Position
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+_PERIOD_SECONDS: Final = 2.0
+
+
+class Retention:
+    """What the last look has found."""
+
+    def __init__(
+        self,
+        client: AsyncClient,
+        partition: Partition,
+        laggards: Callable[[], Laggards],
+        offset: ClockOffset,
+        *,
+        retention_events: int,
+    ) -> None:
+        """`client` is closed here. A stream that has lost nothing yet is taken to hold `retention_events`."""
+        self._client = client
+        self._partition = partition
+        self._laggards = laggards
+        self._offset = offset
+        self._retention_events = retention_events
+        self._log = get_logger("retention")
+        self._may_look = True
+        self.behind_seconds = 0.0
+        self.left_seconds = math.inf
+        """Until the first of the laggards loses something. Infinity where there is none."""
+
+    async def run(self) -> None:
+        """Look from time to time, for as long as the node lives."""
+        while True:
+            await asyncio.sleep(_PERIOD_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look now. While Redis can't be asked, what was found before stands."""
+        found = self._laggards()
+        if found.cursors and self._may_look:
+            try:
+                kept = await self._client.run(lambda redis: self._kept(redis, list(found.cursors)))
+            except ResponseError as error:
+                self._may_look = False
+                self._log.warning("laggards_not_read", error=str(error), advice="allow XINFO and PTTL")
+                return
+            except (RedisError, OSError):
+                return  # the link tells of it
+            now_ms = (time.time() + (self._offset.seconds or 0.0)) * 1000
+            left_seconds = min(
+                seconds_left(of, cursor, most_entries=self._retention_events, now_ms=now_ms)
+                for of, cursor in zip(kept, found.cursors.values(), strict=True)
+            )
+        else:
+            left_seconds = math.inf
+        self.behind_seconds, self.left_seconds = found.behind_seconds, left_seconds
+
+    async def _kept(self, redis: Redis, channels: Sequence[Channel]) -> list[Kept | None]:
+        """What the streams of these channels hold; None for one that is gone."""
+        pipeline = redis.pipeline(transaction=False)
+        for stream in map(self._partition.stream, channels):
+            pipeline.xinfo_stream(stream)
+            pipeline.pttl(stream)
+        answers = await pipeline.execute(raise_on_error=False)
+        return [_kept(info, ttl_ms) for info, ttl_ms in zip(answers[::2], answers[1::2], strict=True)]
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+def _kept(info: Any, ttl_ms: Any) -> Kept | None:
+    for answer in (info, ttl_ms):
+        if isinstance(answer, Exception):
+            if str(answer).startswith(("no such key", "WRONGTYPE", "ERR no such key")):
+                return None
+            raise answer
+    if not info["length"]:
+        return None
+    first, last = (Position.parse(info[f"{which}-entry"][0].decode()) for which in ("first", "last"))
+    has_lost = info.get("entries-added", 0) > info["length"]  # Redis 7 on; before, it is said too late
+    return Kept(first, last, info["length"], has_lost, ttl_ms / 1000 if ttl_ms >= 0 else math.inf)
