@@ -54,9 +54,10 @@ class Gateway:
         """`most_descriptors`: how many connections there is room for. Raises
         `gateway.auth.keys.BadKeys`."""
         self.settings = settings
+        redis = settings.redis  # once: the authorities that it names are read each time
         partition = Partition(settings.prefix)
         self.publisher = AsyncPublisher(
-            settings.redis,
+            redis,
             prefix=settings.prefix,
             retention_events=settings.retention_events,
             retention_seconds=settings.retention_seconds,
@@ -80,7 +81,7 @@ class Gateway:
             ),
         )
         self.link = Link(
-            settings.redis,
+            redis,
             partition,
             interest,
             self.hub,
@@ -90,7 +91,7 @@ class Gateway:
             turn_seconds=settings.turn_ms / 1000,
         )
         self.probe = Probe(
-            settings.redis,
+            redis,
             self.link,
             interval_seconds=settings.probe_seconds,
             deadline_seconds=settings.link_deadline_seconds,
@@ -98,7 +99,7 @@ class Gateway:
         self.link.on_probe = self.probe.heard
         self.reads = StreamReads(
             lambda: AsyncClient.from_url(
-                settings.redis,
+                redis,
                 most_calls=settings.max_replays,
                 deadline_seconds=settings.link_deadline_seconds,
             ),
@@ -127,7 +128,7 @@ class Gateway:
         self._cors = cors = Cors(settings.allowed_origins)
         self.tickets = Tickets(
             AsyncClient.from_url(
-                settings.redis,
+                redis,
                 most_calls=TICKET_CALLS,
                 deadline_seconds=settings.link_deadline_seconds,
             ),
