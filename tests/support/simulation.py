@@ -400,6 +400,15 @@ class SimNode:
         """While it lags, what arrives on its link waits: the other node is ahead of it."""
         self.lags = not self.lags and self.dice.random() < 0.5
 
+    def settle(self) -> None:
+        """For a test without dice: all that was asked for and said is answered and heard."""
+        for _ in range(50):
+            self.link.send_work()
+            self.link.execute()
+            self.link.ingest(100)
+            self.hub.work()
+            self.log.go_on()
+
 
 class SimStream:
     """A connection as the hub's sink: its bytes reach the client bit by bit, or never."""
@@ -497,6 +506,20 @@ class Browser:
             self._on_this_connection = id_
         elif self.start is None:
             self.start = EventId.parse(self._cursor) if data["resumed"] else id_
+
+
+def live(node: SimNode, browser: Browser, *, mark_bytes: int) -> SimStream:
+    """A stream of the browser that is live, and has got what there was."""
+    browser.connect(node)
+    stream = browser.stream
+    assert stream is not None
+    stream.mark_bytes = mark_bytes
+    node.settle()
+    node.hub.start(stream.subscription)
+    node.settle()
+    stream.receive(1_000_000)
+    assert stream.subscription.phase is Phase.LIVE
+    return stream
 
 
 class World:

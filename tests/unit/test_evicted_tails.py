@@ -5,7 +5,7 @@ from __future__ import annotations
 from publisher.channels import Channel
 from publisher.ids import Position
 from tests.support.simulation import SimNode, SimRedis
-from tests.unit.test_refused_messages import live, node, receive, redis, settle
+from tests.unit.test_refused_messages import live, node, receive, redis
 
 __all__ = ["node", "redis"]  # fixtures
 
@@ -20,7 +20,7 @@ def test_what_a_live_stream_s_first_event_follows_is_no_hole(node: SimNode, redi
     browser = live(node)
     redis.data.tails[A] = (top, False)  # what the script finds at the stream's end
     redis.publish(A)
-    settle(node)
+    node.settle()
     receive(browser)
     assert len(browser.seen) == 1
     assert not browser.gaps

@@ -11,7 +11,7 @@ from gateway.hub.subscription import Phase
 from publisher.channels import Channel
 from publisher.ids import EventId
 from publisher.payload import Kind
-from tests.support.simulation import Browser, SimNode, SimRedis, SimStream
+from tests.support.simulation import Browser, SimNode, SimRedis, SimStream, live
 
 A, B = Channel("a"), Channel("b")
 
@@ -24,28 +24,6 @@ def redis() -> SimRedis:
 @pytest.fixture
 def node(redis: SimRedis) -> SimNode:
     return SimNode(redis, random.Random(1), Limits())
-
-
-def settle(node: SimNode) -> None:
-    for _ in range(20):
-        node.link.send_work()
-        node.link.execute()
-        node.link.ingest(100)
-        node.hub.work()
-        node.log.go_on()
-
-
-def live(node: SimNode, browser: Browser, *, mark_bytes: int) -> SimStream:
-    browser.connect(node)
-    stream = browser.stream
-    assert stream is not None
-    stream.mark_bytes = mark_bytes
-    settle(node)
-    node.hub.start(stream.subscription)
-    settle(node)
-    stream.receive(1_000_000)
-    assert stream.subscription.phase is Phase.LIVE
-    return stream
 
 
 def missed(redis: SimRedis, channel: Channel) -> EventId:
@@ -63,17 +41,17 @@ def test_what_is_late_is_told_to_the_slow_ones_too_once_they_go_on(redis: SimRed
         hidden.append(missed(redis, A))
         for _ in range(5):
             redis.publish(B)
-        settle(node)  # past it, without a sign of it
+        node.settle()  # past it, without a sign of it
         redis.publish(A)
-        settle(node)  # the chain tells
+        node.settle()  # the chain tells
     assert stream.full
     before = len(stream.buffer)
     redis.publish(A)
-    settle(node)
+    node.settle()
     assert len(stream.buffer) == before, "what does not read costs nothing more"
     while stream.buffer:
         stream.receive(1_000_000)
-        settle(node)
+        node.settle()
     other.receive(1_000_000)
     assert [gap.end for gap in quick.gaps] == hidden
     for browser in (slow, quick):
@@ -99,7 +77,7 @@ def test_a_message_of_an_epoch_that_nobody_knows_costs_nobody_anything(
         for _ in range(100):
             node.link.hear(A, f"1 {2000 + number}-0-ffffff 0-0 0 event\n\n{{}}".encode())
         redis.publish(A)
-        settle(node)
+        node.settle()
     stream.receive(1_000_000)
     assert browser.seen == [fact.id for fact in redis.facts]
     assert not browser.gaps
@@ -112,13 +90,13 @@ def test_an_epoch_that_begins_on_the_same_link_is_noticed_at_its_first_event(
     browser = Browser([A, B])
     stream = live(node, browser, mark_bytes=1_000_000)
     redis.publish(A)
-    settle(node)
+    node.settle()
     redis.promote()
     redis.publish(B)
-    settle(node)
+    node.settle()
     assert not node.link.up
     node.link.connect()
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert redis.facts[-1].id in browser.seen
     assert [gap.reason for gap in browser.gaps] == ["failover"]
@@ -159,9 +137,9 @@ def test_a_log_that_has_seen_a_break_before_the_link_is_not_written_twice(
     node.log.go_on()
     if link_is_cut_first:
         node.link.cut()
-    settle(node)
+    node.settle()
     node.link.connect()
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert browser.seen == [redis.facts[-1].id]
     assert [gap.reason for gap in browser.gaps] == ["failover"]
@@ -174,7 +152,7 @@ def test_events_from_before_all_that_redis_remembers_are_replayed(redis: SimRedi
     node.link.connect()
     browser = Browser([A], last=5)
     stream = started(node, browser)
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert browser.seen == [redis.facts[0].id]
     assert stream.subscription.phase is Phase.LIVE
@@ -200,7 +178,7 @@ def test_what_comes_after_the_head_is_not_lost_with_the_search_for_the_newest(
     for _ in range(5):
         redis.publish(A)
     node.link.connect()
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     published = [fact.id for fact in redis.facts[head:] if fact.channel == A]
     assert browser.seen[-len(published) :] == published
@@ -220,7 +198,7 @@ def test_what_comes_after_the_head_is_not_lost_while_others_read(redis: SimRedis
     head = len(redis.facts)
     for _ in range(5):
         redis.publish(A)
-    settle(node)
+    node.settle()
     for stream in streams:
         stream.receive(1_000_000)
     published = [fact.id for fact in redis.facts[head:]]
@@ -243,7 +221,7 @@ def test_a_cursor_of_no_use_is_told_once_however_long_it_waits_to_read(redis: Si
         node.link.execute()
         node.link.ingest(100)
         node.hub.work()
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert len(second.gaps) == 1
     assert second.seen == [redis.facts[-1].id]
@@ -254,15 +232,15 @@ def test_an_end_is_told_once_however_many_epochs_have_passed(redis: SimRedis, no
     browser = Browser([A, B])
     stream = live(node, browser, mark_bytes=1_000_000)
     redis.publish(A, kind=Kind.END)
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert len(browser.seen) == 1
     redis.forget_epochs()
     node.link.cut()
     node.link.connect()
-    settle(node)
+    node.settle()
     redis.publish(B)
-    settle(node)
+    node.settle()
     stream.receive(1_000_000)
     assert [gap.reason for gap in browser.gaps] == ["epoch"]
     assert browser.seen[1:] == [redis.facts[-1].id]

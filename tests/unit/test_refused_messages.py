@@ -25,22 +25,13 @@ def node(redis: SimRedis) -> SimNode:
     return SimNode(redis, random.Random(1))
 
 
-def settle(node: SimNode) -> None:
-    for _ in range(50):
-        node.link.send_work()
-        node.link.execute()
-        node.link.ingest(100)
-        node.hub.work()
-        node.log.go_on()
-
-
 def live(node: SimNode) -> Browser:
     browser = Browser([A])
     browser.connect(node)
     assert browser.stream is not None
-    settle(node)
+    node.settle()
     node.hub.start(browser.stream.subscription)
-    settle(node)
+    node.settle()
     return browser
 
 
@@ -62,16 +53,16 @@ REFUSED = {
 def test_a_refused_event_is_told_as_a_gap(name: str, node: SimNode, redis: SimRedis) -> None:
     browser = live(node)
     redis.publish(A)
-    settle(node)
+    node.settle()
     last, _ = redis.data.tails[A]
     bad = REFUSED[name](HEAD.format(prev=last.position).encode())
     redis.data.position = Position(2000, 0)
     redis.data.logs[A].append(bad)
     redis.data.tails[A] = (EventId.parse("2000-0-000000"), False)
     node.link.hear(A, bad)
-    settle(node)
+    node.settle()
     redis.publish(A)
-    settle(node)
+    node.settle()
     receive(browser)
     assert [(told.reason, str(told.end)) for told in browser.gaps] == [("invalid", "2000-0-000000")]
     assert len(browser.seen) == 2
@@ -83,7 +74,7 @@ def test_what_was_published_past_the_contract_is_nothing_to_us(node: SimNode, re
     node.link.hear(A, b"hello")
     node.link.hear(A, b"")
     redis.publish(A)
-    settle(node)
+    node.settle()
     receive(browser)
     assert len(browser.seen) == 1
     assert not browser.gaps

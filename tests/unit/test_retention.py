@@ -13,7 +13,7 @@ from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from gateway.protocol.retention import Kept, seconds_left
 from publisher.channels import Channel
 from publisher.ids import Position
-from tests.support.simulation import Browser, SimNode, SimRedis, SimStream
+from tests.support.simulation import Browser, SimNode, SimRedis, live
 
 A, B = Channel("a"), Channel("b")
 FULL = Kept(Position(100_000, 0), Position(160_000, 0), 10_000, has_lost=True, expires_seconds=3600)
@@ -57,51 +57,30 @@ def node(redis: SimRedis) -> SimNode:
     return SimNode(redis, random.Random(1), Limits())
 
 
-def settle(node: SimNode) -> None:
-    for _ in range(20):
-        node.link.send_work()
-        node.link.execute()
-        node.link.ingest(100)
-        node.hub.work()
-        node.log.go_on()
-
-
-def live(node: SimNode, browser: Browser, *, mark_bytes: int) -> SimStream:
-    browser.connect(node)
-    stream = browser.stream
-    assert stream is not None
-    stream.mark_bytes = mark_bytes
-    settle(node)
-    node.hub.start(stream.subscription)
-    settle(node)
-    stream.receive(1_000_000)
-    return stream
-
-
 def test_only_those_lag_that_miss_something(redis: SimRedis, node: SimNode) -> None:
     hub = node.hub
     stream = live(node, Browser([A]), mark_bytes=200)
     live(node, Browser([A, B]), mark_bytes=1_000_000)
     redis.publish(A)
-    settle(node)
+    node.settle()
     assert not laggards(hub.node, hub.replay).cursors
     while not stream.full:
         redis.publish(A)
-        settle(node)
+        node.settle()
     assert not laggards(hub.node, hub.replay).cursors, "full, and yet it has all that there is"
     cursor = stream.subscription.position
     redis.publish(B)
-    settle(node)
+    node.settle()
     assert not laggards(hub.node, hub.replay).cursors, "B is nothing to it"
     for _ in range(20):
         redis.publish(A)
-    settle(node)
+    node.settle()
     found = laggards(hub.node, hub.replay)
     assert found.cursors == {A: cursor}
     assert found.behind_seconds == (hub.node.position.ms - cursor.ms) / 1000 > 0
     while stream.buffer:
         stream.receive(1_000_000)
-        settle(node)
+        node.settle()
     assert not laggards(hub.node, hub.replay).cursors
     assert not hub.replay.members
 
@@ -114,7 +93,7 @@ def test_replays_are_counted_by_what_they_took_and_what_became_of_them(
     stream = live(node, first, mark_bytes=1_000_000)
     assert replays == {(ReplaySource.NOTHING, ReplayOutcome.COMPLETE): 1}
     redis.publish(A)
-    settle(node)
+    node.settle()
     again = Browser([A])
     again.last_id = first.last_id
     live(node, again, mark_bytes=1_000_000)
@@ -124,7 +103,7 @@ def test_replays_are_counted_by_what_they_took_and_what_became_of_them(
     node.link.cut()
     redis.publish(A)
     node.link.connect()
-    settle(node)
+    node.settle()
     assert replays[ReplaySource.REDIS, ReplayOutcome.COMPLETE] == 2
     assert caught_up == [4], "once, when both had"
     node.link.cut()
@@ -147,11 +126,11 @@ def test_a_stream_knows_what_it_got_and_all_of_them_together_are_what_was_delive
         streams.append(live(node, Browser([A]), mark_bytes=1_000_000))
         for _ in range(number + 1):
             redis.publish(A)
-        settle(node)
+        node.settle()
     assert hub.groups.delivered == 10 + 9 + 7 + 4
     hub.unregister(streams[1].subscription, 0.0)
     redis.publish(A)
-    settle(node)
+    node.settle()
     assert hub.groups.delivered == 30 + 3
     for number in (0, 2, 3):
         hub.unregister(streams[number].subscription, 0.0)
