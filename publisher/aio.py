@@ -12,12 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 from publisher.async_client import AsyncClient
 from publisher.channels import DEFAULT_PREFIX
 from publisher.commands import Command, Options, each_command, event_commands
-from publisher.connections import (
-    MAX_CONNECTIONS,
-    attempt_seconds,
-    check_database,
-    trusting,
-)
+from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_database, trusting
 from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange

@@ -5,7 +5,6 @@ Redis is told, and each node hears of it from there (`gateway.http.control`), th
 
 from __future__ import annotations
 
-import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from gateway.auth.refusals import Refusal, Refused
 from gateway.http.authority import Undecided
+from gateway.http.bodies import BodyTooSlow, read_body
 from gateway.http.problems import detail_of, last, problem
 from gateway.protocol import disconnecting
 from gateway.protocol.limits import Limit, OverLimit
@@ -77,7 +77,7 @@ class Disconnect:
             return self._authority.answer(error, cors)
         except OverLimit as error:
             return self._admission.answer(error, cors)
-        except TimeoutError:
+        except BodyTooSlow:
             self._admission.hit(Limit.BODY_SECONDS)
             return last(problem(HTTPStatus.REQUEST_TIMEOUT, "The body did not come in time.", headers=cors))
         except BadRequest as error:
@@ -97,13 +97,11 @@ class Disconnect:
         )
 
     async def _target(self, request: web.Request) -> Target:
-        """Whom the request is about, if it may. Raises `Refused`, `Undecided`, `OverLimit`, `BadRequest`,
-        TimeoutError."""
+        """Whom the request is about, if it may. Raises `Refused`, `Undecided`, `OverLimit`, `BodyTooSlow`,
+        `BadRequest`."""
         grant = await self._authority.service(request)
         if not grant.disconnect:
             raise Refused(Refusal.NOT_GRANTED, _NOT_GRANTED)
-        async with asyncio.timeout(self._body_seconds):
-            body = await request.read()
-        target = disconnecting.parse(body)
+        target = disconnecting.parse(await read_body(request, self._body_seconds))
         self._authority.check_again(grant)
         return target

@@ -6,7 +6,6 @@ say which. Items of a batch are answered one by one, in order: a bad one never c
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from aiohttp import hdrs, web
 from gateway.auth.credentials import bearer
 from gateway.auth.refusals import Refusal, Refused
 from gateway.http.authority import EVERYTHING, Undecided
+from gateway.http.bodies import BodyTooSlow, read_body
 from gateway.http.problems import detail_of, last, problem
 from gateway.logs import get_logger
 from gateway.protocol.limits import Limit, OverLimit
@@ -116,12 +116,11 @@ class Publish:
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
-            async with asyncio.timeout(self._body_seconds):
-                body = await request.read()
+            body = await read_body(request, self._body_seconds)
             self._authority.check_again(grant)
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
-        except TimeoutError:
+        except BodyTooSlow:
             self._admission.hit(Limit.BODY_SECONDS)
             detail = "The body did not come in time; send fewer events at once."
             return last(problem(HTTPStatus.REQUEST_TIMEOUT, detail, headers=cors))
