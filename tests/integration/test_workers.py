@@ -155,8 +155,9 @@ def test_the_node_is_ready_while_one_worker_is(node: GatewayProcess) -> None:
         status, body = node.admin_get("/readyz")
         assert status == 200
         assert [said["status"] for said in json.loads(body)["workers"]] == ["no answer", "ok"]
-        assert metric(node, "fanlight_workers_answering") == {"": 1}
-        assert metric(node, "fanlight_streams_open") == {"1": 0}
+        # On a slow machine the other one may be late, too.
+        eventually(lambda: metric(node, "fanlight_workers_answering") == {"": 1})
+        eventually(lambda: metric(node, "fanlight_streams_open") == {"1": 0})
     finally:
         os.kill(stopped, signal.SIGCONT)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from gateway.http.connection import Server
 from gateway.http.cors import Cors
 from gateway.http.listening import bind, listen
 from gateway.settings import Settings
@@ -98,3 +99,16 @@ async def test_every_error_is_a_problem_document(
     assert b"internal.name" not in body
     assert b"Traceback" not in body
     assert ("allow" in headers) is (status == 405)
+
+
+async def test_a_head_that_does_not_end_is_answered_at_the_bound() -> None:
+    """With a byte more than that and no other: what is not read when a connection is closed resets it."""
+    sock = bind("127.0.0.1", 0)
+    runner = await listen(web.Application(), sock, Settings())
+    assert isinstance(runner.server, Server)
+    head = b"GET / HTTP/1.1\r\n" + (b"X-A: " + b"a" * 2000 + b"\r\n") * 100
+    head, body = await ask(sock.getsockname()[1], head[: runner.server.bounds.head_bytes + 1])
+    assert head.startswith(b"HTTP/1.1 431 ")
+    assert b"\r\nX-Request-Id: " in head
+    assert body == b""
+    await runner.cleanup()

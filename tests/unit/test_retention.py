@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import math
 import random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gateway.hub.laggards import laggards
 from gateway.hub.state import Limits
+from gateway.hub.subscription import Subscription
 from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from gateway.protocol.retention import Kept, seconds_left
 from publisher.channels import Channel
-from publisher.ids import Position
+from publisher.ids import Epoch, EventId, Position
 from tests.support.simulation import Browser, SimNode, SimRedis, live
+
+if TYPE_CHECKING:
+    from gateway.hub.ports import Sink
 
 A, B = Channel("a"), Channel("b")
 FULL = Kept(Position(100_000, 0), Position(160_000, 0), 10_000, has_lost=True, expires_seconds=3600)
@@ -140,3 +146,13 @@ def test_a_stream_knows_what_it_got_and_all_of_them_together_are_what_was_delive
     opened = [len(stream.browser.stream.buffer) for stream in streams if stream.browser.stream is not None]
     assert sum(opened) < sum(s.bytes for s in subscriptions)
     assert hub.groups.delivered_bytes < sum(s.bytes for s in subscriptions), "fanlight.open comes on top"
+
+
+def test_what_is_left_out_of_the_newest_is_told_and_counted() -> None:
+    written: list[bytes] = []
+    subscription = Subscription(cast("Sink", SimpleNamespace(write=written.append)), [A, B])
+    subscription.write_cut([])
+    assert (subscription.gaps, written) == (0, [])
+    subscription.write_cut((name, EventId(Position(5, 0), Epoch("0" * 6))) for name in (A, B))
+    assert subscription.gaps == 2
+    assert subscription.bytes == len(b"".join(written)) > 0

@@ -100,6 +100,7 @@ def test_well_formed_ids(text: str, well_formed: bool) -> None:
     [
         ("10.1.2.3", ["abc"], True),
         ("::1", ["abc"], True),
+        ("::ffff:10.1.2.3", ["abc"], True),
         ("11.1.2.3", ["abc"], False),
         (None, ["abc"], False),
         ("10.1.2.3", ["not well formed"], False),
