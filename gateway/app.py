@@ -20,6 +20,7 @@ from gateway.http.authority import Authority
 from gateway.http.connection import header_bound
 from gateway.http.control import Control
 from gateway.http.cors import Cors
+from gateway.http.current import Current
 from gateway.http.demo import Demo
 from gateway.http.disconnect import Disconnect
 from gateway.http.events import Events
@@ -40,7 +41,7 @@ from publisher.channels import Partition
 from publisher.payload import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
-    from gateway.settings import Settings
+    from gateway.reload import Reloads
 
 TICKET_CALLS: Final = 16
 """At once, for tickets."""
@@ -50,10 +51,18 @@ Spawn = Callable[[Coroutine[Any, Any, None], str], "asyncio.Task[None]"]
 class Gateway:
     """One node. Make it within a running loop; `gateway.lifecycle` starts and stops it."""
 
-    def __init__(self, settings: Settings, spawn: Spawn, *, most_descriptors: int | None = None) -> None:
-        """`most_descriptors`: how many connections there is room for. Raises
-        `gateway.auth.keys.BadKeys`."""
-        self.settings = settings
+    def __init__(
+        self,
+        current: Current,
+        spawn: Spawn,
+        reloads: Reloads | None = None,
+        *,
+        most_descriptors: int | None = None,
+    ) -> None:
+        """`reloads` are for the metrics. `most_descriptors`: how many connections there is room for. Raises
+        `gateway.auth.keys.BadKeys` for a bad jwks_ca_file."""
+        self._current = current
+        settings = current.settings
         redis = settings.redis  # once: the authorities that it names are read each time
         partition = Partition(settings.prefix)
         self.publisher = AsyncPublisher(
@@ -115,15 +124,13 @@ class Gateway:
         self.hub.replay.catch_up.on_done = self.link.caught_up
         self.loop_lag = LoopLag()
         self.retention = Retention(
-            AsyncClient.from_url(
-                settings.redis_url, most_calls=1, deadline_seconds=settings.link_deadline_seconds
-            ),
+            AsyncClient.from_url(redis, most_calls=1, deadline_seconds=settings.link_deadline_seconds),
             partition,
             lambda: laggards(self.hub.node, self.hub.replay),
             self.link.clock,
             retention_events=settings.retention_events,
         )
-        self.streams = Streams(self.hub, settings)
+        self.streams = Streams(self.hub, current)
         self.control = Control(self.hub, self.streams, settings)
         self._cors = cors = Cors(settings.allowed_origins)
         self.tickets = Tickets(
@@ -135,18 +142,18 @@ class Gateway:
             partition,
             settings.ticket_seconds,
         )
-        self.admission = Admission(settings, most_descriptors=most_descriptors)
-        self.jwks = Jwks(settings.jwks_url, settings) if settings.jwks_url is not None else None
-        self.authority = Authority(settings, self.jwks, self.tickets, self.admission, self.control)
-        self.events = Events(self.hub, self.streams, self.authority, self.admission, cors, settings)
-        self.publish = Publish(self.publisher, self.authority, self.admission, cors, settings)
+        self.admission = Admission(current, most_descriptors=most_descriptors)
+        self.jwks = Jwks(settings.jwks_url, current) if settings.jwks_url is not None else None
+        self.authority = Authority(current, self.jwks, self.tickets, self.admission, self.control)
+        self.events = Events(self.hub, self.streams, self.authority, self.admission, cors, current)
+        self.publish = Publish(self.publisher, self.authority, self.admission, cors, current)
         self.disconnect = Disconnect(
             self.publisher,
             self.authority,
             self.admission,
             cors,
+            current,
             counted_seconds=self.control.counted_seconds,
-            body_seconds=settings.body_seconds,
         )
         self._office = TicketOffice(self.tickets, self.authority, self.admission, cors)
         self._demo = Demo() if settings.demo else None
@@ -166,7 +173,8 @@ class Gateway:
             control=self.control,
             disconnect=self.disconnect,
             is_ready=lambda: self.readiness()[0],
-            max_streams=settings.max_streams,
+            current=current,
+            reloads=reloads,
             latency=self.latency,
             loop_lag=self.loop_lag,
             retention=self.retention,
@@ -175,8 +183,9 @@ class Gateway:
 
     def public_app(self, extra_routes: Callable[[web.Application], None] | None = None) -> web.Application:
         """The application of the public port. `extra_routes` come first."""
-        bounded = header_bound(self.settings.max_header_bytes, self.admission)
-        app = web.Application(client_max_size=self.settings.max_publish_body_bytes, middlewares=[bounded])
+        most_body_bytes = self._current.settings.max_publish_body_bytes
+        bounded = header_bound(self._current, self.admission)
+        app = web.Application(client_max_size=most_body_bytes, middlewares=[bounded])
         app.on_response_prepare.append(self._cors.complete)
         if extra_routes is not None:
             extra_routes(app)
@@ -202,7 +211,7 @@ class Gateway:
         """
         link = self.link.state
         lost_for = asyncio.get_running_loop().time() - link.lost_at if link.lost_at is not None else 0.0
-        patience = self.settings.redis_loss_unready_seconds
+        patience = self._current.settings.redis_loss_unready_seconds
         without_redis = 0 < patience < lost_for
         ready = self.streams.accepting and self.control.synced.is_set() and not without_redis
         return ready, {
@@ -218,6 +227,11 @@ class Gateway:
                 "last_error": link.last_error,
             },
         }
+
+    def reloaded(self) -> None:
+        """The settings have changed. What has to be done about it; most owners ask when they need one."""
+        if self.jwks is not None:
+            self.jwks.refetch()
 
     async def aclose(self) -> None:
         """Close the connections for commands."""

@@ -18,51 +18,58 @@ from aiohttp import web
 from gateway import garbage
 from gateway.app import Gateway
 from gateway.http import descriptors
+from gateway.http.current import Configuration, Current
 from gateway.http.listening import address, bind, listen
-from gateway.logs import get_logger
+from gateway.logs import get_logger, set_level
+from gateway.reload import Reloading, Reloads
 
 if TYPE_CHECKING:
     import socket
     from pathlib import Path
-
-    from gateway.settings import Settings
 
 ExtraRoutes = Callable[[web.Application], None]
 Background = Callable[[], Awaitable[None]]
 
 
 def serve(
-    settings: Settings,
+    configuration: Configuration,
     *,
     extra_routes: ExtraRoutes | None = None,
     background: Sequence[Background] = (),
     on_ready: Callable[[], None] | None = None,
+    reloading: Reloading | None = None,
 ) -> int:
     """Run a node of one process until SIGTERM or SIGINT; return the exit status.
 
     `on_ready` is called once the ports are open and revocations are known. `background` runs beside it.
+    SIGHUP reloads by `reloading`; without it, it ends the process.
     """
+    current, settings = Current(configuration), configuration.settings
+    reloads = Reloads(current, reloading) if reloading is not None else None
     try:
         public = bind(settings.host, settings.port, send_buffer_bytes=settings.send_buffer_bytes)
         admin = bind(settings.admin_host, settings.admin_port)
     except OSError as error:
         get_logger("lifecycle").error("cannot_listen", error=str(error))
         return 1
-    return run(lambda: _serve(settings, public, admin, extra_routes, background, on_ready))
+    return run(lambda: _serve(current, public, admin, extra_routes, background, on_ready, reloads))
 
 
-def serve_worker(settings: Settings, admin: Path, leash: int) -> int:
+def serve_worker(
+    configuration: Configuration, admin: Path, leash: int, read: Callable[[bytes], Configuration]
+) -> int:
     """Run one process of a node; return the exit status.
 
     It shares the public port, and has its admin port on a Unix socket at `admin`. The end of the file
-    descriptor `leash` is a signal to stop, too.
+    descriptor `leash` is a signal to stop, too; each line on it is a new configuration, that `read` reads.
     """
+    current, settings = Current(configuration), configuration.settings
     try:
         public = bind(settings.host, settings.port, send_buffer_bytes=settings.send_buffer_bytes, shared=True)
     except OSError as error:
         get_logger("lifecycle").error("cannot_listen", error=str(error))
         return 1
-    return run(lambda: _serve(settings, public, admin, leash=leash))
+    return run(lambda: _serve(current, public, admin, leash=(leash, read)))
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -85,18 +92,18 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(
-    settings: Settings,
+    current: Current,
     public_socket: socket.socket,
     admin_at: socket.socket | Path,
     extra_routes: ExtraRoutes | None = None,
     background: Sequence[Background] = (),
     on_ready: Callable[[], None] | None = None,
+    reloads: Reloads | None = None,
     *,
-    leash: int | None = None,
+    leash: tuple[int, Callable[[bytes], Configuration]] | None = None,
 ) -> None:
     stop = stop_signal()
-    if leash is not None:
-        _stop_at_end_of(leash, stop)
+    settings = current.settings
     log = get_logger("lifecycle")
     async with asyncio.TaskGroup() as tasks:
         running: list[asyncio.Task[Any]] = []
@@ -104,11 +111,27 @@ async def _serve(
         def spawn(coroutine: Any, name: str) -> asyncio.Task[Any]:
             return tasks.create_task(coroutine, name=name)
 
-        room = descriptors.room_for(settings.max_streams + settings.max_connections, settings.max_replays)
-        gateway = Gateway(settings, spawn, most_descriptors=room)
+        def room() -> int:
+            now = current.settings
+            return descriptors.room_for(now.max_streams + now.max_connections, now.max_replays)
+
+        gateway = Gateway(current, spawn, reloads, most_descriptors=room())
+
+        def reloaded() -> None:
+            gateway.admission.most_descriptors = room()
+            gateway.reloaded()
+
+        def replace(line: bytes) -> None:
+            assert leash is not None
+            current.configuration = leash[1](line)
+            set_level(current.settings.log_level)
+            reloaded()
+
+        if leash is not None:
+            _follow(leash[0], stop, replace)
         # Until Redis answers, streams are shed.
-        public = await listen(gateway.public_app(extra_routes), public_socket, settings, gateway.admission)
-        admin = await listen(gateway.admin_app(), admin_at, settings)
+        public = await listen(gateway.public_app(extra_routes), public_socket, current, gateway.admission)
+        admin = await listen(gateway.admin_app(), admin_at, current)
         admin_text = str(admin_at) if isinstance(admin_at, PurePath) else address(admin_at)
         log.info("listening", public=address(public_socket), admin=admin_text)
         running.append(spawn(gateway.link.run(), "link"))
@@ -120,6 +143,8 @@ async def _serve(
             running.append(spawn(gateway.jwks.run(), "jwks"))
         running.append(spawn(gateway.retention.run(), "retention"))
         running.append(spawn(gateway.loop_lag.run(), "loop-lag"))
+        if reloads is not None:
+            running.append(spawn(reloads.run(reloaded), "reload"))
         running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
         garbage.settle()
@@ -180,12 +205,20 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-def _stop_at_end_of(leash: int, stop: asyncio.Event) -> None:
+def _follow(leash: int, stop: asyncio.Event, heard: Callable[[bytes], None]) -> None:
+    """Each line on the file descriptor is for `heard`; its end is a signal to stop."""
     loop = asyncio.get_running_loop()
+    held = bytearray()
 
     def readable() -> None:
-        if not os.read(leash, 4096):
+        data = os.read(leash, 65_536)
+        if not data:
             loop.remove_reader(leash)
             stop.set()
+        held.extend(data)
+        *lines, rest = held.split(b"\n")
+        held[:] = rest
+        for line in lines:
+            heard(bytes(line))
 
     loop.add_reader(leash, readable)

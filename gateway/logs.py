@@ -85,8 +85,13 @@ def configure(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(log_level.upper())
+    set_level(log_level)
     logging.captureWarnings(True)
+
+
+def set_level(log_level: str) -> None:
+    """The least level logged, from now on."""
+    logging.getLogger().setLevel(log_level.upper())
 
 
 def get_logger(name: str = "fanlight") -> structlog.stdlib.BoundLogger:

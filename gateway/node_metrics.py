@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.control import Control
+    from gateway.http.current import Current
     from gateway.http.disconnect import Disconnect
     from gateway.http.events import Events
     from gateway.http.jwks import Jwks
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.hub.hub import Hub
     from gateway.loop_lag import LoopLag
     from gateway.protocol.interest import Interest
+    from gateway.reload import Reloads
 
 _VERSION: Final = version("fanlight")
 
@@ -64,7 +66,9 @@ class NodeMetrics:
     disconnect: Disconnect
     is_ready: Callable[[], bool]
     """Whether the node takes new streams, as /readyz says."""
-    max_streams: int
+    current: Current
+    reloads: Reloads | None
+    """None in a worker, whose supervisor reloads."""
     latency: Latency
     loop_lag: LoopLag
     retention: Retention
@@ -83,12 +87,14 @@ class NodeMetrics:
         yield from self._of_requests()
         yield from self._of_limits()
         yield from self._of_revocations()
+        if self.reloads is not None:
+            yield from self.reloads.metrics()
 
     def _of_streams(self) -> Iterable[Metric]:
         streams, demoted = self.streams, self.hub.counts.demoted
         closed = {reason.value: streams.closed_total[reason] for reason in CloseReason}
         yield gauge("streams_open", "Open event streams.", streams.open)
-        yield gauge("streams_max", "The most that it holds: max_streams.", self.max_streams)
+        yield gauge("streams_max", "The most that it holds: max_streams.", self.current.settings.max_streams)
         yield counter("streams_opened", "Event streams opened.", streams.opened_total)
         yield counters("streams_closed", "Event streams closed, by reason.", "reason", closed)
         yield counter("streams_shed", "Stream requests turned away for now.", self.events.shed_total)

@@ -534,6 +534,42 @@ class Settings(BaseSettings):
         return redact_url(self.redis_url)
 
 
+RELOADABLE: Final = frozenset(
+    {
+        "body_seconds",
+        "header_seconds",
+        "jwt_keys_file",
+        "jwt_secret",
+        "log_level",
+        "max_channels_per_stream",
+        "max_connections",
+        "max_connections_per_address",
+        "max_failed_credentials_per_second",
+        "max_header_bytes",
+        "max_last_events",
+        "max_new_streams_per_second",
+        "max_publish_per_second",
+        "max_streams",
+        "max_streams_per_address",
+        "max_streams_per_subject",
+        "max_tickets_per_second",
+        "max_upload_bytes",
+        "publish_token",
+        "stall_seconds",
+    }
+)
+"""What can change while streams are open (`gateway.reload`). Whoever uses one of these asks for it at each
+use; what is not here is read once."""
+
+
+class SettingsError(Exception):
+    """The settings are wrong. `faults` has one line for each thing to mend; none holds a secret."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))
+
+
 def redact_url(url: str) -> str:
     """A URL without user, password, query and fragment."""
     try:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from gateway.settings import Settings
+
 COMMANDS = ("serve", "check", "dev", "publish", "disconnect", "tail", "token")
 
 
@@ -76,32 +78,45 @@ def _run(words: list[str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    import asyncio
+    import signal
+
+    asked_to_reload = asyncio.Event()
+    signal.signal(
+        signal.SIGHUP, lambda *_: asked_to_reload.set()
+    )  # from now on: by default it ends a process
     from gateway import logs
     from gateway.cli.configuration import SettingsError, load
 
+    def read() -> Settings:
+        return load(_flags(options), config=options.config)
+
     try:
-        settings = load(_flags(options), config=options.config)
+        settings = read()
     except SettingsError as error:
         return refuse_settings(error.faults)
     logs.configure(settings.log_format, settings.log_level)
     from gateway.auth.keys import BadKeys
-    from gateway.http.authority import NOBODY, own_keys, serves_nobody
+    from gateway.http.authority import NOBODY, serves_nobody
+    from gateway.http.current import Configuration
     from gateway.http.jwks import tls_context
+    from gateway.reload import Reloading
 
-    try:  # for the faults alone: each process reads them for itself
-        own_keys(settings)
-        tls_context(settings.jwks_ca_file)
+    try:
+        configuration = Configuration.read(settings)
+        tls_context(settings.jwks_ca_file)  # for the faults alone
     except BadKeys as error:
         return refuse_settings([str(error)])
     if serves_nobody(settings):
         logs.get_logger("access").warning("nobody_may_subscribe", hint=NOBODY)
+    reloading = Reloading(read, asked_to_reload)
     if settings.workers > 1:
         from gateway import workers
 
-        return workers.serve(settings)
+        return workers.serve(configuration, reloading)
     from gateway import lifecycle
 
-    return lifecycle.serve(settings)
+    return lifecycle.serve(configuration, reloading=reloading)
 
 
 def _dev(options: argparse.Namespace) -> int:

@@ -18,24 +18,18 @@ from pydantic import ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from gateway.cli.bounds import limits_of, unit_of
-from gateway.settings import CROSS_CHECK, ENV_PREFIX, Settings
+from gateway.settings import CROSS_CHECK, ENV_PREFIX, Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pydantic_core import ErrorDetails
 
+__all__ = ["SettingsError", "flag_of", "load"]
+
 CONFIG_VARIABLE: Final = "FANLIGHT_CONFIG"
 _TEST_PREFIX: Final = "FANLIGHT_TEST_"
 _SECRETS: Final = frozenset({"jwt_secret", "publish_token", "redis_url"})  # their values are in no message
-
-
-class SettingsError(Exception):
-    """The settings are wrong. `faults` has one line for each thing to mend; none holds a secret."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(faults))
 
 
 def load(

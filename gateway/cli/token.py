@@ -17,7 +17,8 @@ from gateway.auth.claims import CLAIM
 from gateway.auth.keys import BadKeys
 from gateway.cli.configuration import SettingsError, load
 from gateway.cli.screen import printable
-from gateway.http.authority import own_keys, takes_tokens
+from gateway.http.authority import takes_tokens
+from gateway.http.current import Configuration
 from gateway.protocol.patterns import InvalidPattern, Patterns
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def token(options: argparse.Namespace) -> int:
     """Run it; return the exit status."""
     try:
         settings = _with_dev_secret(load(config=options.config))
-        own_keys(settings)
+        Configuration.read(settings)
     except (SettingsError, BadKeys) as error:
         return complain(str(error), status=2)
     if options.explain is not None:

@@ -20,7 +20,8 @@ from gateway.auth.refusals import Refused
 from gateway.auth.tokens import Header, read_header, verify
 from gateway.cli.screen import printable
 from gateway.cli.token import complain
-from gateway.http.authority import own_keys, rules_of, takes_tokens
+from gateway.http.authority import rules_of, takes_tokens
+from gateway.http.current import Configuration, Current
 from gateway.http.jwks import Jwks
 from gateway.protocol.patterns import Patterns
 
@@ -63,18 +64,19 @@ def _judge(settings: Settings, token: str) -> Grant:
             "the settings hold nothing to check it with: set FANLIGHT_JWT_SECRET or another of these"
         )
     header = read_header(token, settings.max_token_bytes)
-    keys = own_keys(settings) + _published(settings, header)
+    current = Current(Configuration.read(settings))
+    keys = current.keys + _published(current, header)
     payload = verify(token, fitting(keys, header.algorithm, header.key_id))
     return grant_of(payload, rules_of(settings), time.time())
 
 
-def _published(settings: Settings, header: Header) -> tuple[Key, ...]:
-    url = settings.jwks_url
+def _published(current: Current, header: Header) -> tuple[Key, ...]:
+    url = current.settings.jwks_url
     if url is None or header.algorithm is Algorithm.HS256:
         return ()
 
     async def fetch() -> tuple[Key, ...]:
-        jwks = Jwks(url, settings)
+        jwks = Jwks(url, current)
         await jwks.fetch()
         if not jwks.keys:
             raise BadKeys(f"the keys at {url} can't be fetched")

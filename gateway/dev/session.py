@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from gateway import lifecycle
+from gateway.auth.keys import BadKeys
 from gateway.dev import banner
 from gateway.dev.answers import Answers
 from gateway.dev.clock import tick
 from gateway.dev.embedded import EmbeddedServer, NoServer, embedded_server, jwt_secret, publish_token
 from gateway.dev.routes import Demo
+from gateway.http.current import Configuration
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -40,7 +42,7 @@ def run_session(settings: Settings, *, keep_seconds: float) -> int:
                 settings = settings.model_copy(update={"redis_url": server.url})
             settings = _with_secrets(settings)
             status = _serve(settings, server, keep_seconds)
-    except (PortTaken, NoServer) as error:
+    except (PortTaken, NoServer, BadKeys) as error:
         print(f"fanlight dev: {error}", file=sys.stderr)
         return 1
     if server is not None and keep_seconds and sys.stderr.isatty():
@@ -57,7 +59,7 @@ def _serve(settings: Settings, server: EmbeddedServer | None, keep_seconds: floa
         print(text, flush=True)
 
     return lifecycle.serve(
-        settings,
+        Configuration.read(settings),
         extra_routes=demo.add_routes,
         background=(lambda: tick(settings), answers.run),
         on_ready=announce,

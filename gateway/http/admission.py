@@ -1,6 +1,7 @@
 """How much anybody may take: all limits on who comes in, in one place.
 
-Each is of this process, and looks at who asks now: nobody who was let in before is put out for somebody new.
+Each is of this process, counts as it is set now, and looks at who asks now: nobody who was let in before is
+put out, for somebody new or by a lower limit.
 A client is an address (`gateway.protocol.addresses`), a subject is what a token says. Where one of them isn't
 known, what is counted by it is not bounded by it.
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from aiohttp import web
     from prometheus_client.core import Metric
 
-    from gateway.settings import Settings
+    from gateway.http.current import Current
 
 _NODE: Final = None
 _ADDRESS: Final = "Your address has as many streams as it may: close one, or try again later."
@@ -65,19 +66,20 @@ class Place:
 class Admission:
     """What is taken, and by whom."""
 
-    def __init__(self, settings: Settings, *, most_descriptors: int | None = None) -> None:
-        """`most_descriptors` is how many connections the process has room for, streams among them."""
+    def __init__(self, current: Current, *, most_descriptors: int | None = None) -> None:
+        settings = current.settings
+        self._current = current
         self._proxies = Proxies(settings.trusted_proxies, ForwardedBy(settings.forwarded_by))
         self._clock = asyncio.get_running_loop().time
-        self._most_connections = settings.max_connections
-        self._most_descriptors = most_descriptors
-        self._connections: Shares[Client] = Shares(settings.max_connections_per_address)
-        self._streams: Shares[Client] = Shares(settings.max_streams_per_address)
-        self._subjects: Shares[str] = Shares(settings.max_streams_per_subject)
-        self._new: Rates[None] = Rates(settings.max_new_streams_per_second)
-        self._failed: Rates[Client] = Rates(settings.max_failed_credentials_per_second)
-        self._tickets: Rates[str] = Rates(settings.max_tickets_per_second)
-        self._published: Rates[str] = Rates(settings.max_publish_per_second)
+        self.most_descriptors = most_descriptors
+        """How many connections the process has room for, streams among them."""
+        self._connections: Shares[Client] = Shares(lambda: current.settings.max_connections_per_address)
+        self._streams: Shares[Client] = Shares(lambda: current.settings.max_streams_per_address)
+        self._subjects: Shares[str] = Shares(lambda: current.settings.max_streams_per_subject)
+        self._new: Rates[None] = Rates(lambda: current.settings.max_new_streams_per_second)
+        self._failed: Rates[Client] = Rates(lambda: current.settings.max_failed_credentials_per_second)
+        self._tickets: Rates[str] = Rates(lambda: current.settings.max_tickets_per_second)
+        self._published: Rates[str] = Rates(lambda: current.settings.max_publish_per_second)
         self._warned = False
         self.connections = 0
         """Those that are no streams."""
@@ -98,10 +100,10 @@ class Admission:
 
     def connected(self, peer: str | None) -> bool:
         """A connection was accepted. False: it has to be closed at once, and is not counted."""
-        if self.connections >= self._most_connections:
+        if self.connections >= self._current.settings.max_connections:
             self.hit(Limit.CONNECTIONS)
             return False
-        most = self._most_descriptors
+        most = self.most_descriptors
         if most is not None and self.connections + self.places >= most:
             self.hit(Limit.DESCRIPTORS)
             return False

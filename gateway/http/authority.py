@@ -10,7 +10,6 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import hdrs, web
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.http.admission import Admission
     from gateway.http.control import Control
+    from gateway.http.current import Current
     from gateway.http.jwks import Jwks
     from gateway.settings import Settings
 
@@ -63,23 +63,6 @@ class Undecided(Exception):
     its sender."""
 
 
-def own_keys(settings: Settings) -> tuple[keys.Key, ...]:
-    """The keys that the settings hold or name. Raises `BadKeys`, which names the setting."""
-    found: tuple[keys.Key, ...] = ()
-    name = "jwt_secret"
-    try:
-        if settings.jwt_secret is not None:
-            found += (keys.from_secret(settings.jwt_secret.get_secret_value().encode()),)
-        name = "jwt_keys_file"
-        if settings.jwt_keys_file is not None:
-            found += keys.from_file(Path(settings.jwt_keys_file).read_bytes())
-    except OSError as error:
-        raise keys.BadKeys(f"{name}: cannot read {settings.jwt_keys_file}: {error.strerror}") from None
-    except keys.BadKeys as error:
-        raise keys.BadKeys(f"{name}: {error}") from None
-    return found
-
-
 def rules_of(settings: Settings) -> Rules:
     template = settings.personal_channel
     return Rules(
@@ -105,23 +88,25 @@ class Authority:
     """A node's judgement of requests."""
 
     def __init__(
-        self, settings: Settings, jwks: Jwks | None, tickets: Tickets, admission: Admission, control: Control
+        self, current: Current, jwks: Jwks | None, tickets: Tickets, admission: Admission, control: Control
     ) -> None:
-        """Raises `BadKeys`."""
+        settings = current.settings
+        self._current = current
         self._admission = admission
-        self._keys = own_keys(settings)
         self._jwks = jwks
         self._tickets = tickets
         self._control = control
-        self._publish_token = settings.publish_token
         self._rules = rules_of(settings)
         self._everybody = Grant(Patterns(settings.anonymous_subscribe))
         self._max_token_bytes = settings.max_token_bytes
         self._cookie = settings.token_cookie
         self._origins = frozenset(settings.allowed_origins)
-        self.takes_tokens = takes_tokens(settings)
         self._accepted: Counter[str] = Counter()
         self._refused: Counter[Refusal] = Counter()
+
+    @property
+    def takes_tokens(self) -> bool:
+        return takes_tokens(self._current.settings)
 
     async def subscriber(self, request: web.Request, ticket: str | None = None) -> Grant:
         """What this request may subscribe to. Raises `Refused`, `Undecided`, `OverLimit`."""
@@ -154,10 +139,11 @@ class Authority:
     async def service(self, request: web.Request) -> Grant:
         """What the bearer of the token in the header may do; the publish token may do all that services do.
         Raises `Refused`, `Undecided`."""
-        if self._publish_token is not None:
+        secret = self._current.settings.publish_token
+        if secret is not None:
             token = bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))
-            given, wanted = (token or "").encode("utf-8", "replace"), self._publish_token.get_secret_value()
-            if hmac.compare_digest(given, wanted.encode()):
+            given, wanted = (token or "").encode("utf-8", "replace"), secret.get_secret_value().encode()
+            if hmac.compare_digest(given, wanted):
                 return EVERYTHING
             if not self.takes_tokens:
                 raise Refused(Refusal.MISSING if token is None else Refusal.MALFORMED, _PUBLISH_TOKEN)
@@ -210,10 +196,11 @@ class Authority:
         """What the token's signature vouches for, by a key that is known, or that the issuer has by now."""
         jwks = self._jwks
         if jwks is None or header.algorithm is keys.Algorithm.HS256:  # secrets are not published
-            return verify(token, keys.fitting(self._keys, header.algorithm, header.key_id))
-        certain = _names_one(header, self._keys + jwks.keys) or await jwks.ask()
+            return verify(token, keys.fitting(self._current.keys, header.algorithm, header.key_id))
+        certain = _names_one(header, self._current.keys + jwks.keys) or await jwks.ask()
         try:
-            return verify(token, keys.fitting(self._keys + jwks.keys, header.algorithm, header.key_id))
+            known = self._current.keys + jwks.keys
+            return verify(token, keys.fitting(known, header.algorithm, header.key_id))
         except Refused as error:
             if certain or error.reason not in (Refusal.UNKNOWN_KEY, Refusal.SIGNATURE):
                 raise

@@ -28,13 +28,19 @@ from gateway.http import request_ids
 from gateway.http.problems import of_aiohttp, problem
 from gateway.logs import get_logger
 from gateway.protocol.limits import Limit
+from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
     from gateway.http.admission import Admission
+    from gateway.http.current import Current
     from gateway.http.request_ids import RequestIds
+    from gateway.settings import Settings
 
+_LINE_BYTES: Final = 8190
+_CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
+"""Of the longest name, percent-encoded."""
 _HEADERS: Final = {"Server": "fanlight", "X-Content-Type-Options": "nosniff"}
 """Of every answer. Which versions of what are running here is nobody's business."""
 _NOT_HTTP: Final = "This is not a request of HTTP/1.1."
@@ -47,24 +53,51 @@ _TOO_LARGE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of each connection of a port."""
+    """Of a connection: those of the settings when it began."""
 
-    head_bytes: int
-    """Of the request line and all headers."""
+    line_bytes: int
+    """Of the request line, which has room for as many channels as a stream may have."""
+    header_bytes: int
+    """Of all headers."""
+    header_seconds: float
     stall_seconds: float
-    request_ids: RequestIds
-    admission: Admission | None = None
-    """None on a port that is not for the public."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bounds:
+        return cls(
+            _LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES,
+            settings.max_header_bytes,
+            settings.header_seconds,
+            settings.stall_seconds,
+        )
 
 
 class Connection(web.RequestHandler):
     """One connection, until a stream takes it over."""
 
-    __slots__ = ("_admitted", "_body", "_bounds", "_held_bytes", "_peer", "_stalled")
+    __slots__ = (
+        "_admission",
+        "_admitted",
+        "_body",
+        "_bounds",
+        "_held_bytes",
+        "_peer",
+        "_request_ids",
+        "_stalled",
+    )
 
-    def __init__(self, server: Server, **options: Any) -> None:
-        super().__init__(server, **options)
-        self._bounds = server.bounds
+    def __init__(self, server: Server, bounds: Bounds, **options: Any) -> None:
+        super().__init__(
+            server,
+            # Also the deadline of the first request's headers: aiohttp's own is an hour.
+            keepalive_timeout=bounds.header_seconds,
+            max_line_size=bounds.line_bytes,
+            max_field_size=bounds.header_bytes,
+            **options,
+        )
+        self._bounds = bounds
+        self._admission = server.admission
+        self._request_ids = server.request_ids
         self._admitted = False
         self._peer: str | None = None
         self._held_bytes = 0
@@ -74,7 +107,7 @@ class Connection(web.RequestHandler):
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        admission = self._bounds.admission
+        admission = self._admission
         if admission is not None:
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else None
@@ -91,8 +124,8 @@ class Connection(web.RequestHandler):
             self._stalled = None
         if self._admitted:
             self._admitted = False
-            assert self._bounds.admission is not None
-            self._bounds.admission.disconnected(self._peer)
+            assert self._admission is not None
+            self._admission.disconnected(self._peer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -107,7 +140,7 @@ class Connection(web.RequestHandler):
                 return
         if not in_body and not self._force_close:
             self._held_bytes += len(data)
-            if self._held_bytes > self._bounds.head_bytes:
+            if self._held_bytes > self._bounds.line_bytes + self._bounds.header_bytes:
                 self._refuse()
 
     def _refuse(self) -> None:
@@ -144,14 +177,14 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
     def _hit(self, limit: Limit) -> None:
-        if self._bounds.admission is not None:
-            self._bounds.admission.hit(limit)
+        if self._admission is not None:
+            self._admission.hit(limit)
 
     async def _handle_request(
         self, request: web.BaseRequest, *args: Any, **options: Any
     ) -> tuple[web.StreamResponse, bool]:
         """aiohttp's, for each request and for what could not be read as one, in a task of its own."""
-        self._bounds.request_ids.begin(request)
+        self._request_ids.begin(request)
         return await super()._handle_request(request, *args, **options)
 
     def log_exception(self, *args: Any, **options: Any) -> None:
@@ -195,7 +228,7 @@ class Connection(web.RequestHandler):
         return problem(status, detail)
 
 
-def header_bound(most_bytes: int, admission: Admission) -> Middleware:
+def header_bound(current: Current, admission: Admission) -> Middleware:
     """Refuses a request whose headers are larger, though they came at once and could be read; and one of
     HTTP/0.9, which has none, and for which aiohttp takes any line without a version."""
 
@@ -203,7 +236,8 @@ def header_bound(most_bytes: int, admission: Admission) -> Middleware:
     async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.version < HttpVersion10:
             return problem(HTTPStatus.BAD_REQUEST, _NOT_HTTP)
-        if sum(len(name) + len(value) + 4 for name, value in request.raw_headers) > most_bytes:
+        header_bytes = sum(len(name) + len(value) + 4 for name, value in request.raw_headers)
+        if header_bytes > current.settings.max_header_bytes:
             admission.hit(Limit.HEADER_BYTES)
             return problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _HEAD)
         return await handler(request)
@@ -214,7 +248,10 @@ def header_bound(most_bytes: int, admission: Admission) -> Middleware:
 class Server(web.Server):
     """Makes connections that have bounds."""
 
-    bounds: Bounds
+    current: Current
+    request_ids: RequestIds
+    admission: Admission | None
+    """None on a port that is not for the public."""
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, loop=self._loop, **self._kwargs)
+        return Connection(self, Bounds.of(self.current.settings), loop=self._loop, **self._kwargs)

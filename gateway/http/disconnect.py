@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
+    from gateway.http.current import Current
     from publisher.control import Target
 
 _METHODS: Final = "POST, OPTIONS"
@@ -41,16 +42,16 @@ class Disconnect:
         authority: Authority,
         admission: Admission,
         cors: Cors,
+        current: Current,
         *,
         counted_seconds: float,
-        body_seconds: float,
     ) -> None:
         """`counted_seconds` is for how long a revocation counts."""
         self._publisher = publisher
         self._authority = authority
         self._admission = admission
         self._cors = cors
-        self._body_seconds = body_seconds
+        self._current = current
         self._counted_seconds = counted_seconds
         self.full_total = 0
         """How many were refused because as many count as may."""
@@ -102,6 +103,6 @@ class Disconnect:
         grant = await self._authority.service(request)
         if not grant.disconnect:
             raise Refused(Refusal.NOT_GRANTED, _NOT_GRANTED)
-        target = disconnecting.parse(await read_body(request, self._body_seconds))
+        target = disconnecting.parse(await read_body(request, self._current.settings.body_seconds))
         self._authority.check_again(grant)
         return target

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admission, Place
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
+    from gateway.http.current import Current
     from gateway.http.streams import Streams
     from gateway.hub.hub import Hub
-    from gateway.settings import Settings
 
 CONTENT_TYPE: Final = "text/event-stream"
 _HEADERS: Final = {
@@ -68,14 +68,15 @@ class Events:
         authority: Authority,
         admission: Admission,
         cors: Cors,
-        settings: Settings,
+        current: Current,
     ) -> None:
         self._hub = hub
         self._streams = streams
         self._authority = authority
         self._admission = admission
         self._cors = cors
-        self._settings = settings
+        self._current = current
+        settings = current.settings
         self.units = Units(settings.compression_level, settings.compression_cache_bytes)
         self.shed_total = 0
         self._waiting = 0
@@ -167,7 +168,7 @@ class Events:
         self._hub.register(subscription)
         started = False
         try:
-            async with asyncio.timeout(self._settings.link_deadline_seconds):
+            async with asyncio.timeout(self._current.settings.link_deadline_seconds):
                 while not self._hub.is_ready(subscription):
                     await stream.wait_ready()
             # From here to the end without an await: nothing may come between floors and start.
@@ -200,18 +201,18 @@ class Events:
         return StreamRequest.parse(
             query,
             request.headers.get("Last-Event-ID"),
-            max_channels=self._settings.max_channels_per_stream,
-            max_last=self._settings.max_last_events,
+            max_channels=self._current.settings.max_channels_per_stream,
+            max_last=self._current.settings.max_last_events,
         )
 
     def _common(self, request: web.Request) -> dict[str, str]:
         """What every answer to this request carries."""
         cors = self._cors.headers(request.headers)
-        return cors if self._settings.compression == "off" else varied(cors, hdrs.ACCEPT_ENCODING)
+        return cors if self._current.settings.compression == "off" else varied(cors, hdrs.ACCEPT_ENCODING)
 
     def _compresses(self, request: web.Request) -> bool:
         # What speaks HTTP/1.0 may be a cache, and knows no Vary.
-        if self._settings.compression == "off" or request.version < HttpVersion11:
+        if self._current.settings.compression == "off" or request.version < HttpVersion11:
             return False
         return accepts_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
 
@@ -225,7 +226,7 @@ class Events:
         streams = self._streams
         if not streams.accepting or not self._hub.node.in_sync:
             return False
-        if streams.open + self._waiting < self._settings.max_streams:
+        if streams.open + self._waiting < self._current.settings.max_streams:
             return True
         self._admission.hit(Limit.STREAMS)
         return False

@@ -25,7 +25,7 @@ from gateway.settings import redact_url
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-    from gateway.settings import Settings
+    from gateway.http.current import Current
 
 _HEADERS: Final = {
     hdrs.ACCEPT: "application/jwk-set+json, application/json",
@@ -42,8 +42,10 @@ class NotFetched(Exception):
 class Jwks:
     """The keys at one URL. `run` fetches them, for as long as the node lives."""
 
-    def __init__(self, url: str, settings: Settings) -> None:
+    def __init__(self, url: str, current: Current) -> None:
         """Raises `BadKeys` where the file with the certificates is no good."""
+        settings = current.settings
+        self._current = current
         self.keys: tuple[Key, ...] = ()
         """As fetched last; none before the first time."""
         self._url = url
@@ -55,7 +57,7 @@ class Jwks:
         self._tls = tls_context(settings.jwks_ca_file)
         self._loop = asyncio.get_running_loop()
         self._asked = asyncio.Event()
-        self._most_waiting = max(1, settings.max_streams // _WAITING_PART)
+        self._stale = False
         self._waiting = 0
         self._fetched: asyncio.Future[bool] | None = None
         """Of those who wait: done when the next fetch is."""
@@ -68,7 +70,7 @@ class Jwks:
 
         True if the issuer has answered: what is still not there is none of its keys.
         """
-        if self._waiting >= self._most_waiting:
+        if self._waiting >= max(1, self._current.settings.max_streams // _WAITING_PART):
             return False
         if self._fetched is None:
             if not self._refresh.may_ask(self._loop.time()):
@@ -84,11 +86,19 @@ class Jwks:
     async def run(self) -> None:
         """Fetch them, and again whenever it is time to."""
         while True:
+            self._stale = False
             await self.fetch()
+            if self._stale:
+                continue
             self._asked.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._refresh.pause_seconds(self._loop.time())):
                     await self._asked.wait()
+
+    def refetch(self) -> None:
+        """Fetch them anew, whatever their age: what is being fetched just now is perhaps old already."""
+        self._stale = True
+        self._asked.set()
 
     async def fetch(self) -> None:
         """Once, now. What goes wrong is told in the log."""

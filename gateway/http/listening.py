@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.http.connection import Bounds, Server
+from gateway.http.connection import Server
 from gateway.http.request_ids import RequestIds
-from publisher.channels import MAX_CHANNEL_BYTES
 
 if TYPE_CHECKING:
     from gateway.http.admission import Admission
-    from gateway.settings import Settings
+    from gateway.http.current import Current
 
 BACKLOG: Final = 4096
 """Connections that wait to be accepted."""
-_LINE_BYTES: Final = 8190
-_CHANNEL_BYTES: Final = len("&channel=") + 3 * MAX_CHANNEL_BYTES
-"""Of the longest name, percent-encoded: a request line has room for as many as a stream may have."""
 
 
 def bind(
@@ -56,41 +52,37 @@ def address(sock: socket.socket) -> str:
 
 
 class _Runner(web.AppRunner):
-    __slots__ = ("_bounds",)
+    __slots__ = ("_admission", "_current")
 
-    def __init__(self, app: web.Application, bounds: Bounds, **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, current: Current, admission: Admission | None, **options: Any
+    ) -> None:
         super().__init__(app, **options)
-        self._bounds = bounds
+        self._current = current
+        self._admission = admission
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         server.__class__ = Server  # there is no other way to tell aiohttp what its connections are
         assert isinstance(server, Server)
-        server.bounds = self._bounds
+        server.current = self._current
+        server.request_ids = RequestIds(self._current.settings.trusted_proxies)
+        server.admission = self._admission
         return server
 
 
 async def listen(
-    app: web.Application, at: socket.socket | Path, settings: Settings, admission: Admission | None = None
+    app: web.Application, at: socket.socket | Path, current: Current, admission: Admission | None = None
 ) -> web.AppRunner:
     """Serve an application on a socket, or on a Unix socket of this path; to the public, with `admission`."""
-    line_bytes = _LINE_BYTES + settings.max_channels_per_stream * _CHANNEL_BYTES
     runner = _Runner(
         app,
-        Bounds(
-            line_bytes + settings.max_header_bytes,
-            settings.stall_seconds,
-            RequestIds(settings.trusted_proxies),
-            admission,
-        ),
+        current,
+        admission,
         access_log=None,
         # A client that leaves while its stream is being prepared costs nothing more.
         handler_cancellation=True,
-        # Also the deadline of the first request's headers: aiohttp's own is an hour.
-        keepalive_timeout=settings.header_seconds,
-        shutdown_timeout=settings.drain_seconds,
-        max_line_size=line_bytes,
-        max_field_size=settings.max_header_bytes,
+        shutdown_timeout=current.settings.drain_seconds,
     )
     await runner.setup()
     if isinstance(at, Path):

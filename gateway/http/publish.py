@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.http.admission import Admission
     from gateway.http.authority import Authority
     from gateway.http.cors import Cors
-    from gateway.settings import Settings
+    from gateway.http.current import Current
 
 _METHODS: Final = "POST, OPTIONS"
 _NDJSON: Final = "application/x-ndjson"
@@ -77,15 +77,14 @@ class Publish:
         authority: Authority,
         admission: Admission,
         cors: Cors,
-        settings: Settings,
+        current: Current,
     ) -> None:
         self._publisher = publisher
         self._authority = authority
         self._admission = admission
-        self._body_seconds = settings.body_seconds
         self._cors = cors
-        self._on = settings.publish_token is not None or authority.takes_tokens
-        self._max_items = settings.max_publish_batch
+        self._current = current
+        self._max_items = current.settings.max_publish_batch
         self._log = get_logger("publish")
         self._told, self._told_at = "", 0.0
         self.published_total = 0
@@ -101,7 +100,7 @@ class Publish:
 
     async def post(self, request: web.Request) -> web.Response:
         cors = self._cors.headers(request.headers)
-        if not self._on:
+        if self._current.settings.publish_token is None and not self._authority.takes_tokens:
             return problem(HTTPStatus.FORBIDDEN, _OFF, headers=cors)
         try:
             grant = await self._authorise(request)
@@ -116,7 +115,7 @@ class Publish:
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
-            body = await read_body(request, self._body_seconds)
+            body = await read_body(request, self._current.settings.body_seconds)
             self._authority.check_again(grant)
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)

@@ -26,8 +26,8 @@ from publisher.channels import Channel
 from publisher.control import By, Target
 
 if TYPE_CHECKING:
+    from gateway.http.current import Current
     from gateway.hub.hub import Hub
-    from gateway.settings import Settings
 
 _BUCKETS: Final = 16
 _SPREAD: Final = 0.8
@@ -40,17 +40,16 @@ _HEARTBEAT: Final = (sse.COMMENT, sse.chunk(sse.COMMENT))
 class Streams:
     """The registry of open streams."""
 
-    def __init__(self, hub: Hub, settings: Settings) -> None:
+    def __init__(self, hub: Hub, current: Current) -> None:
         self._hub = hub
-        self._settings = settings
+        self._current = current
         self._buckets: tuple[set[EventStream], ...] = tuple(set() for _ in range(_BUCKETS))
         self._expiries: Expiries[EventStream] = Expiries()
         self._by_subject: Index[EventStream] = Index()
         self._by_token: Index[EventStream] = Index()
-        self.log = StreamLog(settings.log_streams_per_second)
+        self.log = StreamLog(current.settings.log_streams_per_second)
         self._loop = asyncio.get_running_loop()
-        self.max_upload_bytes = settings.max_upload_bytes
-        self.write_buffer_bytes = settings.write_buffer_bytes
+        self.write_buffer_bytes = current.settings.write_buffer_bytes
         self.accepting = True
         """False while the node drains."""
         self._drained: asyncio.Event | None = None
@@ -62,14 +61,20 @@ class Streams:
 
     def retry_ms(self, factor: float = 1.0) -> int:
         """A reconnection time with jitter: half to one and a half of the setting."""
-        return max(1, int(self._settings.retry_ms * factor * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter
+        retry_ms = self._current.settings.retry_ms
+        return max(1, int(retry_ms * factor * random.uniform(0.5, 1.5)))  # noqa: S311 - jitter
 
     # From the streams.
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return self._current.settings.max_upload_bytes
 
     def opened(self, stream: EventStream) -> None:
         now = self._loop.time()
         stream.opened_at = now
-        stream.expires_at = now + self._settings.max_stream_age_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+        most_seconds = self._current.settings.max_stream_age_seconds
+        stream.expires_at = now + most_seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
         stream.bucket = self.opened_total % _BUCKETS
         self._buckets[stream.bucket].add(stream)
         if stream.authorised_until < math.inf:
@@ -136,7 +141,7 @@ class Streams:
         """Look after all streams, a bucket each tick, for as long as the node lives."""
         while True:
             for bucket in self._buckets:
-                await asyncio.sleep(self._settings.heartbeat_seconds / _BUCKETS)
+                await asyncio.sleep(self._current.settings.heartbeat_seconds / _BUCKETS)
                 self.log.tell_left_out()
                 now = self._loop.time()
                 self._hub.expire_idle(now)
@@ -150,7 +155,7 @@ class Streams:
             backlog = stream.backlog_bytes
             if backlog < stream.mark_bytes or not stream.marked_at:
                 stream.mark_bytes, stream.marked_at = backlog, now
-            elif now - stream.marked_at > self._settings.stall_seconds:
+            elif now - stream.marked_at > self._current.settings.stall_seconds:
                 stream.abort(CloseReason.STALLED)
         else:
             stream.write(_HEARTBEAT[stream.encoding.chunked])

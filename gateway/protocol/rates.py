@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -21,10 +21,14 @@ class Rates(Generic[K]):
     `most_keys`, the one that was idle for longest is forgotten.
     """
 
-    def __init__(self, per_second: float, *, burst: float | None = None, most_keys: int = 65_536) -> None:
-        """Without a `burst`, what comes in a second. A rate of 0 bounds nothing."""
-        self._per_second = per_second
-        self._spare_seconds = (max(1.0, burst or per_second) - 1) / per_second if per_second else 0.0
+    def __init__(
+        self, per_second: Callable[[], float], *, burst: float | None = None, most_keys: int = 65_536
+    ) -> None:
+        """`per_second` is asked at each decision; when it has changed, all buckets are full. Without a
+        `burst`, what comes in a second. A rate of 0 bounds nothing."""
+        self._asked = per_second
+        self._burst = burst
+        self._per_second = self._spare_seconds = 0.0
         self._most_keys = most_keys
         self._full_at: OrderedDict[K, float] = OrderedDict()
 
@@ -33,11 +37,13 @@ class Rates(Generic[K]):
 
     def wait_seconds(self, key: K, now: float) -> float:
         """How long until there is a token; 0: there is one."""
+        self._follow()
         wait = self._full_at.get(key, now) - now - self._spare_seconds
         return wait if wait > _SLACK else 0.0
 
     def take(self, key: K, now: float, tokens: float = 1.0) -> None:
         """Take them, whether or not they are there."""
+        self._follow()
         if not self._per_second or tokens <= 0:
             return
         full_at = self._full_at.pop(key, now)
@@ -45,12 +51,21 @@ class Rates(Generic[K]):
         if len(self._full_at) > self._most_keys:
             self._full_at.popitem(last=False)
 
+    def _follow(self) -> None:
+        """Forgive what is owed at a rate that was: it is counted in seconds, and could last for hours."""
+        per_second = self._asked()
+        if per_second == self._per_second:
+            return
+        self._per_second = per_second
+        self._spare_seconds = (max(1.0, self._burst or per_second) - 1) / per_second if per_second else 0.0
+        self._full_at.clear()
+
 
 class Shares(Generic[K]):
-    """How many of something each key holds, of `most`; 0 bounds nothing. It knows who holds some, nobody
-    else."""
+    """How many of something each key holds, of `most`, which is asked at each decision; 0 bounds nothing. It
+    knows who holds some, nobody else."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: Callable[[], int]) -> None:
         self._most = most
         self._held: dict[K, int] = {}
 
@@ -60,7 +75,8 @@ class Shares(Generic[K]):
     def take(self, key: K) -> bool:
         """One more for `key`. False: it has as many as it may."""
         held = self._held.get(key, 0)
-        if self._most and held >= self._most:
+        most = self._most()
+        if most and held >= most:
             return False
         self._held[key] = held + 1
         return True

@@ -10,7 +10,7 @@ from cryptography import x509
 
 from gateway.auth.keys import BadKeys
 from gateway.check.access import Access, CertificateFile, Issuer
-from gateway.http.authority import own_keys
+from gateway.http.current import Configuration, Current
 from gateway.http.jwks import Jwks, NotFetched
 from gateway.settings import redact_url
 
@@ -24,7 +24,7 @@ _FILES: Final = ("jwks_ca_file", "redis_ca_file")
 def look_at_access(settings: Settings) -> Access:
     failure, keys = "", 0
     try:
-        keys = len(own_keys(settings))
+        keys = len(Configuration.read(settings).keys)
     except BadKeys as error:
         failure = str(error)
     return Access(
@@ -40,7 +40,8 @@ def look_at_access(settings: Settings) -> Access:
 
 def _issuer(url: str, settings: Settings) -> Issuer:
     async def fetch() -> int:
-        return len(await Jwks(url, settings).get())
+        current = Current(Configuration(settings, key_file=None, keys=()))  # the issuer's keys alone
+        return len(await Jwks(url, current).get())
 
     address = redact_url(url)
     try:

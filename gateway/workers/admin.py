@@ -14,7 +14,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from gateway.http import description
-from gateway.metrics import CONTENT_TYPE, counter, gauge
+from gateway.metrics import CONTENT_TYPE, Source, counter, gauge
 from gateway.workers.exposition import labelled
 
 _ANSWER_SECONDS: Final = 2.0
@@ -35,8 +35,10 @@ class Place(Protocol):
 class NodeAdmin:
     """`/livez`, `/readyz` and `/metrics` for all workers together; and `/openapi.json`."""
 
-    def __init__(self, workers: Sequence[Place]) -> None:
+    def __init__(self, workers: Sequence[Place], own: Source) -> None:
+        """`own` are metrics of the supervisor's."""
         self._workers = workers
+        self._source = own
         self._sessions: dict[int, ClientSession] = {}
         self.draining = False
 
@@ -104,6 +106,7 @@ class NodeAdmin:
         yield gauge("workers_answering", "Processes whose metrics are in this answer.", len(answered))
         replaced = sum(worker.replaced for worker in self._workers)
         yield counter("workers_replaced", "Processes that ended without being told to.", replaced)
+        yield from self._source()
 
 
 class _Families(Collector):

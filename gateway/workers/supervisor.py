@@ -11,12 +11,15 @@ import math
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway import lifecycle
+from gateway.http.current import Configuration, Current
 from gateway.http.listening import address, bind, listen
 from gateway.logs import get_logger
+from gateway.reload import Reloading, Reloads
 from gateway.workers.admin import NodeAdmin
 from gateway.workers.worker import Order
 
@@ -34,8 +37,11 @@ _GRACE_SECONDS: Final = 10.0
 """What a worker may take beyond its drain before it is killed."""
 
 
-def serve(settings: Settings) -> int:
-    """Run a node of `settings.workers` processes until SIGTERM or SIGINT; return the exit status."""
+def serve(configuration: Configuration, reloading: Reloading) -> int:
+    """Run a node of as many processes as the settings say until SIGTERM or SIGINT; return the exit status.
+    SIGHUP reloads by `reloading`."""
+    current, settings = Current(configuration), configuration.settings
+    reloads = Reloads(current, reloading)
     try:
         # A shared port may be shared with another node, too: by a mistake that nobody would notice.
         bind(settings.host, settings.port).close()
@@ -44,7 +50,7 @@ def serve(settings: Settings) -> int:
     except OSError as error:
         get_logger("supervisor").error("cannot_listen", error=str(error))
         return 1
-    return lifecycle.run(lambda: _supervise(settings, public, admin))
+    return lifecycle.run(lambda: _supervise(current, reloads, public, admin))
 
 
 def share(settings: Settings, port: int) -> Settings:
@@ -60,6 +66,11 @@ def share(settings: Settings, port: int) -> Settings:
     )
 
 
+def _order(number: int, configuration: Configuration, port: int, directory: Path) -> Order:
+    part = replace(configuration, settings=share(configuration.settings, port))
+    return Order(number, part, directory / f"worker-{number}.sock")
+
+
 class Worker:
     """The place of a worker, and the process that fills it now."""
 
@@ -72,6 +83,12 @@ class Worker:
         self._process: Process | None = None
         self._stopping = False
         self._log = get_logger("supervisor")
+
+    def order(self, order: Order) -> None:
+        """Give its process a new configuration, now and whenever it is replaced."""
+        self._order = order
+        if self.running and not self._stopping:
+            self._say(self._process)
 
     @property
     def running(self) -> bool:
@@ -105,10 +122,15 @@ class Worker:
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,  # a Ctrl-C is the supervisor's to pass on
         )
-        assert process.stdin is not None
-        process.stdin.write(self._order.dump())
+        self._say(process)
         self._log.info("worker_started", worker=self.number, pid=process.pid)
         return process
+
+    def _say(self, process: Process | None) -> None:
+        assert process is not None
+        assert process.stdin is not None
+        if not process.stdin.is_closing():  # it has ended, and is to be replaced
+            process.stdin.write(self._order.dump())
 
     def stop(self) -> None:
         """Let it drain. A second time: without the waits."""
@@ -122,22 +144,33 @@ class Worker:
             self._process.kill()
 
 
-async def _supervise(settings: Settings, public: socket.socket, admin_socket: socket.socket) -> None:
+async def _supervise(
+    current: Current, reloads: Reloads, public: socket.socket, admin_socket: socket.socket
+) -> None:
     stop = lifecycle.stop_signal()
+    settings = current.settings
     log = get_logger("supervisor")
     port = public.getsockname()[1]
-    with tempfile.TemporaryDirectory(prefix="fanlight-") as directory:
-        part = share(settings, port)
-        workers = [
-            Worker(Order(number, part, Path(directory) / f"worker-{number}.sock"))
-            for number in range(settings.workers)
-        ]
-        node = NodeAdmin(workers)
-        admin = await listen(node.app(), admin_socket, settings)
+    with tempfile.TemporaryDirectory(prefix="fanlight-") as name:
+        directory = Path(name)
+
+        def orders() -> list[Order]:
+            now = current.configuration
+            return [_order(number, now, port, directory) for number in range(settings.workers)]
+
+        def pass_on() -> None:
+            for worker, order in zip(workers, orders(), strict=True):
+                worker.order(order)
+
+        workers = list(map(Worker, orders()))
+        node = NodeAdmin(workers, reloads.metrics)
+        admin = await listen(node.app(), admin_socket, current)
         log.info("supervising", workers=len(workers), public=address(public), admin=address(admin_socket))
         async with asyncio.TaskGroup() as tasks:
+            reloading = tasks.create_task(reloads.run(pass_on), name="reload")
             keeping = [tasks.create_task(w.keep(), name=f"worker-{w.number}") for w in workers]
             await stop.wait()
+            reloading.cancel()
             # 1. Not ready: the balancer sends nobody new.
             node.draining = True
             # 2. Each worker drains by itself; a further signal is passed on, and skips what it waits for.

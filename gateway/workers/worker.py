@@ -1,11 +1,13 @@
-"""A worker: one process of a node. Its first line on stdin is an `Order`.
+"""A worker: one process of a node. Its first line on stdin is an `Order`; each further one replaces it.
 
 stdin stays open for as long as the supervisor lives; when it ends, however that came, the worker drains.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import structlog
 from pydantic import SecretStr
 
 from gateway import lifecycle, logs
+from gateway.http.current import Configuration
 from gateway.settings import Settings
 
 
@@ -23,7 +26,8 @@ class Order:
     """What the supervisor tells a worker."""
 
     number: int
-    settings: Settings
+    configuration: Configuration
+    """With what a file held when the node read it: that counts for all workers, whenever they start."""
     admin: Path
     """Of the Unix socket for its admin port."""
 
@@ -31,24 +35,32 @@ class Order:
         """One line, secrets in the clear: for a pipe, never for a command line or the environment."""
         values: dict[str, Any] = {}
         for name in Settings.model_fields:
-            value = getattr(self.settings, name)
+            value = getattr(self.configuration.settings, name)
             values[name] = value.get_secret_value() if isinstance(value, SecretStr) else value
-        return json.dumps([self.number, values, str(self.admin)]).encode() + b"\n"
+        key_file = self.configuration.key_file
+        keys = None if key_file is None else base64.b64encode(key_file).decode()
+        return json.dumps([self.number, values, keys, str(self.admin)]).encode() + b"\n"
 
     @classmethod
     def load(cls, line: bytes) -> Order:
-        number, values, admin = json.loads(line)
-        return cls(number, Settings(**values), Path(admin))
+        number, values, keys, admin = json.loads(line)
+        key_file = None if keys is None else base64.b64decode(keys)
+        return cls(number, Configuration.of(Settings(**values), key_file), Path(admin))
 
 
 def main() -> int:
-    line = sys.stdin.buffer.readline()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's, which passes on what comes of it
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as orders:
+        line = orders.readline()  # and nothing of the line after it
     if not line:
         return 0  # the supervisor has gone already
     order = Order.load(line)
-    logs.configure(order.settings.log_format, order.settings.log_level)
+    settings = order.configuration.settings
+    logs.configure(settings.log_format, settings.log_level)
     structlog.contextvars.bind_contextvars(worker=order.number)
-    return lifecycle.serve_worker(order.settings, order.admin, leash=sys.stdin.fileno())
+    return lifecycle.serve_worker(
+        order.configuration, order.admin, sys.stdin.fileno(), lambda line: Order.load(line).configuration
+    )
 
 
 if __name__ == "__main__":

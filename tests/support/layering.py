@@ -18,6 +18,7 @@ LAYERS: Final = (
     ("auth", "check"),
     ("broker", "hub"),
     ("http",),
+    ("reload",),
     ("node_metrics",),
     ("app",),
     ("lifecycle",),

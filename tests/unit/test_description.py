@@ -14,6 +14,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.auth.refusals import Refusal
 from gateway.http import admin, description, disconnect, events, publish, refusing, tickets
+from gateway.http.current import Configuration, Current
 from gateway.protocol import publishing, request_id
 from gateway.settings import Settings
 from gateway.workers.admin import NodeAdmin
@@ -45,7 +46,8 @@ def routes(app: web.Application) -> set[tuple[str, str]]:
 
 
 async def node() -> Gateway:
-    return Gateway(Settings(), lambda coroutine, name: coroutine.close())  # type: ignore[arg-type, return-value]
+    current = Current(Configuration.of(Settings(), None))
+    return Gateway(current, lambda coroutine, name: coroutine.close())  # type: ignore[arg-type, return-value]
 
 
 async def test_every_route_of_the_public_port_is_described_and_no_other() -> None:
@@ -59,7 +61,7 @@ async def test_every_route_of_the_admin_port_is_described_and_no_other() -> None
     gateway = await node()
     # aiohttp answers HEAD where there is GET, which goes without saying.
     described = set(operations("admin"))
-    for app in (gateway.admin_app(), NodeAdmin([]).app()):
+    for app in (gateway.admin_app(), NodeAdmin([], lambda: ()).app()):
         assert {route for route in routes(app) if route[0] != "HEAD"} == described
     await gateway.aclose()
 

@@ -93,6 +93,7 @@ KNOWN = set(Settings.model_fields) | OPTIONS
 SETTING_TABLES = ["README.md", "docs/architecture.md"]
 OTHER_FLAGS = {"--config", "--help", "--json", "--keep-seconds", "--last", "--last-event-id", "--url"}
 OTHER_FLAGS |= {"--type", "--idempotency-key", "--close", "--token-file"}
+OTHER_FLAGS |= {"--strict"}
 OTHER_FLAGS |= {"--subscribe", "--publish", "--sub", "--seconds", "--explain"}
 OTHER_FLAGS |= {"--subject", "--token-id", "--channel", "--disconnect"}
 

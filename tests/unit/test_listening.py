@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from gateway.http.connection import Server
+from gateway.http.connection import Bounds
 from gateway.http.cors import Cors
+from gateway.http.current import Configuration, Current
 from gateway.http.listening import bind, listen
 from gateway.settings import Settings
 
@@ -46,7 +47,7 @@ async def port() -> AsyncIterator[int]:
     app.router.add_get("/refused", refuse)
     app.router.add_post("/read", read)
     sock = bind("127.0.0.1", 0)
-    runner = await listen(app, sock, Settings())
+    runner = await listen(app, sock, Current(Configuration.of(Settings(), None)))
     yield sock.getsockname()[1]
     await runner.cleanup()
 
@@ -103,11 +104,11 @@ async def test_every_error_is_a_problem_document(
 
 async def test_a_head_that_does_not_end_is_answered_at_the_bound() -> None:
     """With a byte more than that and no other: what is not read when a connection is closed resets it."""
-    sock = bind("127.0.0.1", 0)
-    runner = await listen(web.Application(), sock, Settings())
-    assert isinstance(runner.server, Server)
+    sock, settings = bind("127.0.0.1", 0), Settings()
+    runner = await listen(web.Application(), sock, Current(Configuration.of(settings, None)))
+    bounds = Bounds.of(settings)
     head = b"GET / HTTP/1.1\r\n" + (b"X-A: " + b"a" * 2000 + b"\r\n") * 100
-    head, body = await ask(sock.getsockname()[1], head[: runner.server.bounds.head_bytes + 1])
+    head, body = await ask(sock.getsockname()[1], head[: bounds.line_bytes + bounds.header_bytes + 1])
     assert head.startswith(b"HTTP/1.1 431 ")
     assert b"\r\nX-Request-Id: " in head
     assert body == b""

@@ -11,8 +11,10 @@ from pydantic import SecretStr, ValidationError
 
 from gateway.cli.bounds import limits_of, unit_of
 from gateway.cli.configuration import SettingsError, flag_of, load
+from gateway.http.current import Configuration
 from gateway.settings import Settings, redact_url
 from publisher import AsyncPublisher, Publisher
+from tests.support.tokens import es256, jwks
 
 NAMES = list(Settings.model_fields)
 
@@ -305,7 +307,10 @@ def test_every_setting_of_a_worker_is_that_of_its_node() -> None:
     settings = load(
         {"jwt_secret": "s" * 32, "anonymous_subscribe": "a,b.*", "jwks_url": "https://x.example/"}
     )
-    assert Order.load(Order(1, settings, Path("x")).dump()).settings == settings
+    order = Order(1, Configuration.of(settings, jwks(es256("a"))), Path("x"))
+    loaded = Order.load(order.dump())
+    assert loaded.configuration.settings == settings
+    assert loaded.configuration.key_file == order.configuration.key_file
 
 
 @pytest.mark.parametrize("name", NAMES)

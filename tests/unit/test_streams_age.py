@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from gateway.http.current import Configuration, Current
 from gateway.http.streams import Streams
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.sse import Encoding
@@ -24,7 +25,9 @@ async def test_a_stream_is_ended_at_its_age(full: bool) -> None:
     stream = SimpleNamespace(
         full=full, reason=None, expires_at=10.0, encoding=Encoding(), write=written.append, end=ended.append
     )
-    Streams(cast("Hub", None), Settings())._tend(cast("EventStream", stream), 10.1)
+    Streams(cast("Hub", None), Current(Configuration.of(Settings(), None)))._tend(
+        cast("EventStream", stream), 10.1
+    )
     assert ended == [CloseReason.MAX_AGE]
     [chunk] = written
     assert b"retry: " in chunk
