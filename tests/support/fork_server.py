@@ -44,13 +44,13 @@ class ForkedProcess:
         self.pid = self._number()
 
     def poll(self) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+        if self.returncode is None and self._readable(0):
             self._end()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
-            if not select.select([self._told], [], [], timeout)[0]:
+            if not self._readable(timeout):
                 raise subprocess.TimeoutExpired("a forked gateway", timeout or 0.0)
             self._end()
         assert self.returncode is not None
@@ -62,6 +62,11 @@ class ForkedProcess:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+    def _readable(self, timeout: float | None) -> bool:
+        poll = select.poll()  # `select` knows no descriptor beyond 1,023, and a crowd takes thousands
+        poll.register(self._told, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else timeout * 1000))
 
     def _end(self) -> None:
         self.returncode = self._number()
