@@ -13,7 +13,7 @@ _SLACK: Final = 1e-9
 
 
 class Rates(Generic[K]):
-    """A token bucket for each key, full at first, and refilled at `per_second` up to `burst`.
+    """A token bucket for each key, which holds a second's worth (one at least), and is full at first.
 
     Of a bucket one number is kept, the time at which it will be full again (the "generic cell rate
     algorithm"). Whoever finds a token may take any number: the bucket runs into debt, and its key waits until
@@ -21,13 +21,10 @@ class Rates(Generic[K]):
     `most_keys`, the one that was idle for longest is forgotten.
     """
 
-    def __init__(
-        self, per_second: Callable[[], float], *, burst: float | None = None, most_keys: int = 65_536
-    ) -> None:
-        """`per_second` is asked at each decision; when it has changed, all buckets are full. Without a
-        `burst`, what comes in a second. A rate of 0 bounds nothing."""
+    def __init__(self, per_second: Callable[[], float], *, most_keys: int = 65_536) -> None:
+        """`per_second` is asked at each decision; when it has changed, all buckets are full. A rate of 0
+        bounds nothing."""
         self._asked = per_second
-        self._burst = burst
         self._per_second = self._spare_seconds = 0.0
         self._most_keys = most_keys
         self._full_at: OrderedDict[K, float] = OrderedDict()
@@ -57,7 +54,7 @@ class Rates(Generic[K]):
         if per_second == self._per_second:
             return
         self._per_second = per_second
-        self._spare_seconds = (max(1.0, self._burst or per_second) - 1) / per_second if per_second else 0.0
+        self._spare_seconds = (max(1.0, per_second) - 1) / per_second if per_second else 0.0
         self._full_at.clear()
 
 

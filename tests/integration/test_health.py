@@ -211,6 +211,6 @@ async def test_the_loss_of_redis_makes_a_node_unready_on_request(
     await aeventually(lambda: ready(gateway)[0] == 503)
     body = ready(gateway)[1]
     assert (body["status"], body["accepting"]) == ("unready", True)
-    assert body["redis"]["lost_seconds"] > 0.2
+    assert body["redis"]["lost_seconds"] >= 0.2, "of which it was more, before it was rounded"
     own_redis.resume()
     await aeventually(lambda: ready(gateway)[0] == 200)

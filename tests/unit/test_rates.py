@@ -29,12 +29,6 @@ def test_a_bucket_begins_full_and_refills() -> None:
     assert taken(rates, "a", 1000.0, 100) == 10, "it is never fuller than full"
 
 
-def test_a_burst_of_its_own() -> None:
-    rates: Rates[str] = Rates(lambda: 0.5, burst=3)
-    assert taken(rates, "a", 0.0, 100) == 3
-    assert rates.wait_seconds("a", 0.0) == pytest.approx(2.0)
-
-
 def test_a_slow_bucket_has_one_token_at_least() -> None:
     rates: Rates[str] = Rates(lambda: 0.1)
     assert taken(rates, "a", 0.0, 100) == 1
@@ -87,13 +81,10 @@ def test_the_key_that_was_idle_for_longest_is_forgotten() -> None:
 
 @given(
     st.floats(0.01, 1000),
-    st.floats(1, 100),
     st.lists(st.tuples(st.floats(0, 10), st.floats(0.1, 50)), max_size=50),
 )
-def test_the_mean_holds_whatever_is_taken(
-    per_second: float, burst: float, steps: list[tuple[float, float]]
-) -> None:
-    rates: Rates[str] = Rates(lambda: per_second, burst=burst)
+def test_the_mean_holds_whatever_is_taken(per_second: float, steps: list[tuple[float, float]]) -> None:
+    rates: Rates[str] = Rates(lambda: per_second)
     now = total = largest = 0.0
     for pause, tokens in steps:
         now += pause
@@ -101,7 +92,7 @@ def test_the_mean_holds_whatever_is_taken(
             rates.take("a", now, tokens)
             total += tokens
             largest = max(largest, tokens)
-    assert total <= (burst + per_second * now + largest) * 1.001
+    assert total <= (max(1.0, per_second) + per_second * now + largest) * 1.001
 
 
 def test_shares_end_at_their_number_and_are_given_back() -> None:
