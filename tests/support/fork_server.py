@@ -6,7 +6,8 @@ output and a command line of its own, and no file of the server's. Measured: 0.0
 instead of 1.1. `tests/integration/test_cli.py` starts the real command.
 
 The two talk over a socket of packets. A request holds what the child is to be, its log, and a socket on which
-the server tells the child's number and, when it has ended, its status.
+the server tells the child's number and, when it has ended, its status. That is for Linux; elsewhere, gateways
+are started.
 """
 
 from __future__ import annotations
@@ -79,8 +80,28 @@ class ForkedProcess:
         return int(_NUMBER.unpack(packet)[0])
 
 
-def fork_gateway(words: Sequence[str], *, log: Path, env: Mapping[str, str]) -> ForkedProcess:
+def run_gateway(
+    words: Sequence[str], *, log: Path, env: Mapping[str, str]
+) -> ForkedProcess | subprocess.Popen[bytes]:
     """Run `fanlight` with `words`, from the checkout's folder; its output is appended to `log`."""
+    run = _fork if sys.platform.startswith("linux") else _start
+    return run(words, log, env)
+
+
+def _start(words: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=ROOT,
+            env=dict(env),
+            start_new_session=True,
+        )
+
+
+def _fork(words: Sequence[str], log: Path, env: Mapping[str, str]) -> ForkedProcess:
     told, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps({"words": list(words), "env": dict(env)}).encode()
     with told, log.open("ab") as output:
