@@ -16,6 +16,7 @@ from publisher.connections import MAX_CONNECTIONS, attempt_seconds, check_databa
 from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
+from publisher.tracing import publishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ class AsyncPublisher:
     client. A publish that is cancelled may or may not have been published, and costs no more than its
     connection: the next one makes another.
 
-    ValueError for a setting that is out of range.
+    ValueError for a setting that is out of range, or a package that is missing.
     """
 
     def __init__(
@@ -46,7 +47,9 @@ class AsyncPublisher:
         deadline_seconds: float = 10.0,
         ca_file: str | None = None,
         max_revocations: int = MAX_REVOCATIONS,
+        tracing: bool = False,
     ) -> None:
+        self._publishing = publishing(traced=tracing)
         self._options = Options(
             prefix,
             retention_events,
@@ -79,6 +82,7 @@ class AsyncPublisher:
         *,
         type: str | None = ...,
         idempotency_key: str | None = ...,
+        traceparent: str | None = ...,
         retention_events: int | None = ...,
         retention_seconds: float | None = ...,
     ) -> Published: ...
@@ -91,6 +95,7 @@ class AsyncPublisher:
         *,
         type: str | None = ...,
         idempotency_key: str | None = ...,
+        traceparent: str | None = ...,
         retention_events: int | None = ...,
         retention_seconds: float | None = ...,
     ) -> list[Published]: ...
@@ -102,18 +107,27 @@ class AsyncPublisher:
         *,
         type: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
         retention_events: int | None = None,
         retention_seconds: float | None = None,
     ) -> Published | list[Published]:
         """`Publisher.publish`, awaited: one event to a channel, or to each of several."""
         channels = [channel] if isinstance(channel, str) else channel
         events = (
-            Event(channel=name, data=data, type=type, idempotency_key=idempotency_key) for name in channels
+            Event(
+                channel=name,
+                data=data,
+                type=type,
+                idempotency_key=idempotency_key,
+                traceparent=traceparent,
+            )
+            for name in channels
         )
-        commands = event_commands(self._options, events, retention_events, retention_seconds)
-        if isinstance(channel, str):
-            return await self._publish_one(commands[0])
-        return await self._publish_all(commands)
+        with self._publishing(channel if isinstance(channel, str) else None) as current:
+            commands = event_commands(self._options, events, retention_events, retention_seconds, current)
+            if isinstance(channel, str):
+                return await self._publish_one(commands[0])
+            return await self._publish_all(commands)
 
     async def publish_many(
         self,
@@ -123,16 +137,19 @@ class AsyncPublisher:
         retention_seconds: float | None = None,
     ) -> list[Published]:
         """`Publisher.publish_many`, awaited. Cancelled, it has published the first so many events."""
-        return await self._publish_all(
-            event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
-        )
+        with self._publishing(None) as current:
+            commands = event_commands(
+                self._options, events, retention_events, retention_seconds, current, numbered=True
+            )
+            return await self._publish_all(commands)
 
     async def publish_each(self, events: Iterable[Event]) -> list[Published | PublishError]:
         """`Publisher.publish_each`, awaited."""
-        checked = each_command(self._options, events)
-        batch = Batch([command for command in checked if isinstance(command, Command)])
-        for exchange in batch:
-            await self._run(exchange)
+        with self._publishing(None) as current:
+            checked = each_command(self._options, events, current)
+            batch = Batch([command for command in checked if isinstance(command, Command)])
+            for exchange in batch:
+                await self._run(exchange)
         results = iter(batch.each())
         return [next(results) if isinstance(command, Command) else command for command in checked]
 

@@ -23,6 +23,7 @@ from publisher.connections import (
 from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
+from publisher.tracing import publishing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,8 +49,10 @@ class Publisher:
     - `ca_file`: a PEM file with authorities that a rediss:// server's certificate may be of, beside the
       system's. Certificate and name are always checked.
     - `max_revocations`: how many revocations may count at a time; see `revoke`.
+    - `tracing`: make a span of each call that publishes, with OpenTelemetry, wherever one is current; events
+      that name no `traceparent` of their own belong to it. Needs `fanlight[otel]`, or OpenTelemetry's API.
 
-    ValueError for a setting that is out of range, or a file that can't be used.
+    ValueError for a setting that is out of range, a file that can't be used, or a package that is missing.
     """
 
     def __init__(
@@ -64,7 +67,9 @@ class Publisher:
         deadline_seconds: float = 10.0,
         ca_file: str | None = None,
         max_revocations: int = MAX_REVOCATIONS,
+        tracing: bool = False,
     ) -> None:
+        self._publishing = publishing(traced=tracing)
         self._options = Options(
             prefix,
             retention_events,
@@ -91,6 +96,7 @@ class Publisher:
         *,
         type: str | None = ...,
         idempotency_key: str | None = ...,
+        traceparent: str | None = ...,
         retention_events: int | None = ...,
         retention_seconds: float | None = ...,
     ) -> Published: ...
@@ -103,6 +109,7 @@ class Publisher:
         *,
         type: str | None = ...,
         idempotency_key: str | None = ...,
+        traceparent: str | None = ...,
         retention_events: int | None = ...,
         retention_seconds: float | None = ...,
     ) -> list[Published]: ...
@@ -114,23 +121,33 @@ class Publisher:
         *,
         type: str | None = None,
         idempotency_key: str | None = None,
+        traceparent: str | None = None,
         retention_events: int | None = None,
         retention_seconds: float | None = None,
     ) -> Published | list[Published]:
         """Publish one event to a channel, or to each of several in one round trip.
 
         `data`: str and bytes (UTF-8) go verbatim, anything else as JSON. `type`: the SSE event type,
-        at most 128 bytes. The retention holds for this channel from now on, until its next publish.
+        at most 128 bytes. `traceparent`: see `Event`. The retention holds for this channel from now on,
+        until its next publish.
 
         Raises `InvalidEvent` before anything is sent, `ChannelClosed`, `RedisRefused`,
         `RedisUnreachable`; for several channels as `publish_many` does.
         """
         channels = [channel] if isinstance(channel, str) else channel
         events = (
-            Event(channel=name, data=data, type=type, idempotency_key=idempotency_key) for name in channels
+            Event(
+                channel=name,
+                data=data,
+                type=type,
+                idempotency_key=idempotency_key,
+                traceparent=traceparent,
+            )
+            for name in channels
         )
-        commands = event_commands(self._options, events, retention_events, retention_seconds)
-        return self._publish_one(commands[0]) if isinstance(channel, str) else self._publish_all(commands)
+        with self._publishing(channel if isinstance(channel, str) else None) as current:
+            commands = event_commands(self._options, events, retention_events, retention_seconds, current)
+            return self._publish_one(commands[0]) if isinstance(channel, str) else self._publish_all(commands)
 
     def publish_many(
         self,
@@ -145,9 +162,11 @@ class Publisher:
         was sent. `BatchFailed` if some were refused; its `results` say which, the others are published.
         `RedisUnreachable` or `RedisRefused` if that befell the call as a whole.
         """
-        return self._publish_all(
-            event_commands(self._options, events, retention_events, retention_seconds, numbered=True)
-        )
+        with self._publishing(None) as current:
+            commands = event_commands(
+                self._options, events, retention_events, retention_seconds, current, numbered=True
+            )
+            return self._publish_all(commands)
 
     def publish_each(self, events: Iterable[Event]) -> list[Published | PublishError]:
         """Publish events, each on its own: nothing is raised for an event that can't be published.
@@ -155,10 +174,11 @@ class Publisher:
         For each event, in order, its `Published` or the `PublishError` that it met; an event that is
         invalid does not keep the others from being sent.
         """
-        checked = each_command(self._options, events)
-        batch = Batch([command for command in checked if isinstance(command, Command)])
-        for exchange in batch:
-            self._run(exchange)
+        with self._publishing(None) as current:
+            checked = each_command(self._options, events, current)
+            batch = Batch([command for command in checked if isinstance(command, Command)])
+            for exchange in batch:
+                self._run(exchange)
         results = iter(batch.each())
         return [next(results) if isinstance(command, Command) else command for command in checked]
 

@@ -24,8 +24,16 @@ from publisher.errors import (
     RedisRefused,
     RevocationsFull,
 )
-from publisher.events import Published, Retention, encode_data, encode_type, validate_idempotency_key, within
-from publisher.payload import END_TYPE
+from publisher.events import (
+    Published,
+    Retention,
+    encode_data,
+    encode_type,
+    validate_idempotency_key,
+    validate_traceparent,
+    within,
+)
+from publisher.payload import END_TYPE, extension
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from publisher.channels import Channel
     from publisher.control import Target
     from publisher.events import Event
+    from publisher.traceparent import Traceparent
 
 SCRIPT: Final = resources.files("publisher").joinpath("fanlight.lua").read_bytes()
 SCRIPT_SHA: Final = hashlib.sha1(SCRIPT, usedforsecurity=False).hexdigest().encode()
@@ -90,8 +99,9 @@ class Options:
             self.retention_seconds if seconds is None else seconds,
         )
 
-    def event(self, event: Event, retention: Retention) -> Command:
-        """The command that publishes `event`. Raises `InvalidEvent`."""
+    def event(self, event: Event, retention: Retention, current: Traceparent | None = None) -> Command:
+        """The command that publishes `event`, which belongs to the `current` trace unless it names one.
+        Raises `InvalidEvent`."""
         channel = validate_channel(event.channel)
         type_ = encode_type(event.type)
         data = encode_data(event.data, self.max_event_bytes)
@@ -99,8 +109,10 @@ class Options:
             key, seconds = secrets.token_hex(16), self.deadline_seconds + LIBRARY_KEY_EXTRA_SECONDS
         else:
             key, seconds = validate_idempotency_key(event.idempotency_key), self.idempotency_seconds
+        traceparent = current if event.traceparent is None else validate_traceparent(event.traceparent)
         once = self.partition.idempotency(channel, key).encode()
         meta, tail, stream, live = _keys(self.partition, channel)
+        extensions = () if traceparent is None else (extension(traceparent),)
         arguments = (
             b"event",
             live,
@@ -109,6 +121,7 @@ class Options:
             b"%d" % retention.events,
             _ms(retention.seconds),
             _ms(seconds),
+            *extensions,
         )
         return Command(
             channel,
@@ -150,6 +163,7 @@ def event_commands(
     events: Iterable[Event],
     retention_events: int | None,
     retention_seconds: float | None,
+    current: Traceparent | None = None,
     *,
     numbered: bool = False,
 ) -> list[Command]:
@@ -158,7 +172,7 @@ def event_commands(
     commands: list[Command] = []
     for index, event in enumerate(events):
         try:
-            commands.append(options.event(event, retention))
+            commands.append(options.event(event, retention, current))
         except InvalidEvent as error:
             if not numbered:
                 raise
@@ -166,13 +180,15 @@ def event_commands(
     return commands
 
 
-def each_command(options: Options, events: Iterable[Event]) -> list[Command | InvalidEvent]:
+def each_command(
+    options: Options, events: Iterable[Event], current: Traceparent | None
+) -> list[Command | InvalidEvent]:
     """For each event its command, or why it can't be published."""
     retention = options.retention(None, None)
     commands: list[Command | InvalidEvent] = []
     for event in events:
         try:
-            commands.append(options.event(event, retention))
+            commands.append(options.event(event, retention, current))
         except InvalidEvent as error:
             commands.append(error)
     return commands

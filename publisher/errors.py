@@ -8,6 +8,7 @@
      |    |    +-- DataTooLarge
      |    +-- InvalidIdempotencyKey
      |    +-- InvalidRetention
+     |    +-- InvalidTraceparent
      +-- InvalidRevocation (also a ValueError)   whom it is about, or for how long; nothing was sent
      +-- RevocationsFull                    as many revocations count as may
      +-- ChannelClosed                      the channel was ended with close()
@@ -58,6 +59,10 @@ class InvalidIdempotencyKey(InvalidEvent):
 
 class InvalidRetention(InvalidEvent):
     """The retention is not positive, or above the contract's largest."""
+
+
+class InvalidTraceparent(InvalidEvent):
+    """The traceparent is not what W3C Trace Context calls one."""
 
 
 class InvalidRevocation(PublishError, ValueError):

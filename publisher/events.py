@@ -10,7 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from publisher.errors import DataTooLarge, InvalidData, InvalidIdempotencyKey, InvalidRetention, InvalidType
+from publisher.errors import (
+    DataTooLarge,
+    InvalidData,
+    InvalidIdempotencyKey,
+    InvalidRetention,
+    InvalidTraceparent,
+    InvalidType,
+)
+from publisher.traceparent import Traceparent
 
 MAX_TYPE_BYTES: Final = 128
 RESERVED_TYPE_PREFIX: Final = "fanlight."
@@ -30,13 +38,15 @@ class Event:
     `data` is sent verbatim when it is str or bytes (UTF-8), else as compact JSON. `type` is the SSE
     event type, `None` the default one ("message"). Two publishes to one channel with the same
     `idempotency_key` append once, as long as the key lives; `None` lets the library make one.
-    Nothing is checked before the event is published.
+    `traceparent` is the trace that it belongs to (W3C Trace Context), which gateways may go on with; no
+    subscriber sees it. Nothing is checked before the event is published.
     """
 
     channel: str
     data: Any
     type: str | None = None
     idempotency_key: str | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +145,18 @@ def validate_idempotency_key(key: str) -> str:
             f"{MAX_IDEMPOTENCY_KEY_BYTES} visible ASCII characters, no spaces"
         )
     return key
+
+
+def validate_traceparent(traceparent: str) -> Traceparent:
+    """Where an event comes from. Raises `InvalidTraceparent`."""
+    if not isinstance(traceparent, str):
+        raise InvalidTraceparent(f"a traceparent is a str, not {type(traceparent).__name__}")
+    try:
+        return Traceparent.parse(traceparent)
+    except ValueError as error:
+        raise InvalidTraceparent(
+            f"{error}; expected one such as 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01, or None"
+        ) from None
 
 
 def within(value: object, lowest: float, highest: float) -> bool:

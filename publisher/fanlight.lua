@@ -4,7 +4,8 @@
 --           ARGV 'check'
 --           -> {position, epoch, breaks}
 --   event   KEYS meta, tail, stream[, idempotency key]
---   end     ARGV 'event' | 'end', live channel, type, data, max entries, retention ms, idempotency ms
+--   end     ARGV 'event' | 'end', live channel, type, data, max entries, retention ms, idempotency ms,
+--           extensions of the head; without a key or extensions, these may be missing
 --           -> {id, 1 if it was published before, else 0}
 --   revoke  KEYS meta, tail, stream
 --           ARGV as of 'event', to the retention: but where max entries are held it is refused, and they
@@ -126,7 +127,8 @@ if op == 'revoke' then
   end
 end
 
-local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .. kind .. '\n'
+local extensions = ARGV[8] and ' ' .. ARGV[8] or ''
+local payload = VERSION .. ' ' .. id .. ' ' .. prev .. ' ' .. wall_text .. ' ' .. kind .. extensions .. '\n'
   .. ARGV[3] .. '\n' .. ARGV[4]
 
 call('XADD', stream_key, trim, '~', bound, position, 'm', payload)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiohttp import web
 
-_ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
+_ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID, Traceparent"
 _PREFLIGHT_SECONDS = "600"
 
 

@@ -36,8 +36,11 @@ from publisher import (
     RedisUnreachable,
 )
 from publisher.channels import MAX_CHANNEL_BYTES, Channel
+from publisher.traceparent import Traceparent
 
 if TYPE_CHECKING:
+    from multidict import CIMultiDict, CIMultiDictProxy
+
     from gateway.auth.grants import Grant
     from gateway.http.admission import Admission
     from gateway.http.authority import Authority
@@ -133,7 +136,7 @@ class Publish:
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
         self._admission.publishing(_bucket(request, grant), asked.count)
-        results = await self._publish(asked.items, grant)
+        results = await self._publish(asked.items, grant, traceparent_of(request.headers))
         if asked.single:
             return _single(asked.items[0], results, cors)
         return _json(_batch(results), cors)
@@ -145,7 +148,9 @@ class Publish:
             raise Refused(Refusal.NOT_GRANTED, "The token does not allow to publish to any channel.")
         return grant
 
-    async def _publish(self, items: tuple[Item | BadItem, ...], grant: Grant) -> list[Result]:
+    async def _publish(
+        self, items: tuple[Item | BadItem, ...], grant: Grant, traceparent: str | None
+    ) -> list[Result]:
         """A result for each channel of each item, in order. Runs of events go out together."""
         results: list[Result] = []
         run: list[Event] = []
@@ -171,7 +176,11 @@ class Publish:
                     results.append(await self._close(channel))
                     continue
                 event = Event(
-                    channel=channel, data=item.data, type=item.type, idempotency_key=item.idempotency_key
+                    channel=channel,
+                    data=item.data,
+                    type=item.type,
+                    idempotency_key=item.idempotency_key,
+                    traceparent=traceparent,
                 )
                 places.append(len(results))
                 run.append(event)
@@ -204,6 +213,16 @@ def _bucket(request: web.Request, grant: Grant) -> str | None:
     if grant is EVERYTHING:
         return None
     return grant.subject or str(hash(bearer(request.headers.getall(hdrs.AUTHORIZATION, ()))))
+
+
+def traceparent_of(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> str | None:
+    """The trace that the request belongs to. A field that is not by the standard counts as none, as the
+    standard says: what traces requests must not be what makes them fail."""
+    fields = headers.getall("traceparent", ())
+    try:
+        return str(Traceparent.parse(fields[0])) if len(fields) == 1 else None
+    except ValueError:
+        return None
 
 
 def _entry(result: Result) -> dict[str, Any]:

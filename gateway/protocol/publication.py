@@ -26,6 +26,7 @@ class Publication:
         "position",
         "prev",
         "size_bytes",
+        "traceparent",
         "type",
         "wall_ms",
     )
@@ -34,7 +35,7 @@ class Publication:
         self.channel = channel
         self.id: EventId
         self.prev: Position
-        self.id, self.prev, self.wall_ms, self.kind, self.type, self.data = payload
+        self.id, self.prev, self.wall_ms, self.kind, self.type, self.data, self.traceparent = payload
         self.position: Position = self.id.position
         self.size_bytes = 2 * len(self.data) + _OVERHEAD_BYTES
         """About what it holds in memory: its data, and a frame of the same size."""

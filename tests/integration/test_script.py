@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +261,24 @@ def test_message_entry_and_payload_are_the_same_bytes(
     assert payload == Payload(id_, ORIGIN, payload.wall_ms, Kind.EVENT, (type_ or "").encode(), data.encode())
     assert abs(payload.wall_ms - contract.now_ms()) < 60_000
     assert payload.encode() == message["data"]
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_extensions_of_the_head_are_the_last_argument_and_may_be_missing(
+    contract: Contract, key: str | None
+) -> None:
+    *arguments, life_ms = contract.command("a", "x", "k").arguments
+    if key is None:
+        arguments[0] = 3
+        del arguments[4]
+    for extensions in ([], [b"traceparent=00-1-2-3 later=1"]):
+        contract.client.eval(SCRIPT, *arguments, life_ms, *extensions)
+        contract.client.delete(contract.partition.idempotency(Channel("a"), "k"))
+    entries = contract.client.xrange(contract.partition.stream(Channel("a")))
+    plain, extended = (fields[FIELD].split(b"\n") for _, fields in entries)
+    assert re.fullmatch(rb"1 \S+ \S+ \S+ event", plain[0])
+    assert re.fullmatch(rb"1 \S+ \S+ \S+ event traceparent=00-1-2-3 later=1", extended[0])
+    assert plain[1:] == extended[1:] == [b"", b"x"]
 
 
 # What is kept, and for how long

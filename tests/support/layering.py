@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LAYERS: Final = (
     ("protocol",),
     ("auth", "check"),
-    ("broker", "hub"),
+    ("broker", "hub", "tracing"),
     ("http",),
     ("reload",),
     ("node_metrics",),
@@ -38,8 +38,14 @@ PURE: Final[Mapping[str, frozenset[str]]] = {
 }
 """Without I/O, clock and chance, and the other projects that each may use: those that only compute."""
 
-WIRE_CONTRACT: Final = frozenset({"channels", "control", "ids", "payload", "errors"})
+WIRE_CONTRACT: Final = frozenset({"channels", "control", "ids", "payload", "errors", "traceparent"})
 """What the pure layers may import of `publisher`."""
+
+OF_THE_PUBLISHER: Final[Mapping[str, frozenset[str]]] = {
+    "": frozenset({"redis"}),
+    "tracing": frozenset({"opentelemetry"}),  # where it is installed
+}
+"""The other projects that the publisher may use: anywhere, and in one module."""
 
 OUTSIDE: Final = frozenset(
     {
@@ -123,7 +129,7 @@ def _objection(importer: str, imported: str) -> str | None:
     if top == "publisher":
         if target == "gateway":
             return "the publisher never imports the gateway"
-        if third_party and target != "redis":
+        if third_party and target not in OF_THE_PUBLISHER[""] | OF_THE_PUBLISHER.get(part, frozenset()):
             return "the publisher's one dependency is redis"
         return None
     if part and part not in LEAVES and _rank(part) is None:

@@ -32,6 +32,7 @@ from publisher.errors import InvalidEvent
 from publisher.events import encode_data, encode_type, validate_idempotency_key
 from publisher.ids import EventId, Position
 from publisher.payload import InvalidPayload, decode, decode_id
+from publisher.traceparent import Traceparent
 
 _NOW = 1_800_000_000.0
 
@@ -62,6 +63,19 @@ def payload_id(raw: bytes) -> None:
         decode_id(raw)
     except InvalidPayload:
         return
+
+
+def traceparent(raw: bytes) -> None:
+    """Of a header, an argument, or Redis. What goes on is of our version, and means the same."""
+    text = _text(raw)
+    try:
+        parsed = Traceparent.parse(text)
+    except ValueError:
+        return
+    ours = str(parsed)
+    assert Traceparent.parse(ours) == parsed
+    assert len(ours) == 55
+    assert ours[3:52] == text[3:52]
 
 
 def last_event_id(raw: bytes) -> None:
@@ -228,9 +242,15 @@ def event_stream(raw: bytes) -> None:
 
 
 _HEAD = b"1 1795448896226-0-15afb2 1795448896225-3 1795448896226 event"
+_TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 EXAMPLES: Mapping[Callable[[bytes], None], tuple[bytes, ...]] = {
-    payload: (_HEAD + b'\narticle\n{"a": 1}\r\nmore', _HEAD + b" new=1\n\n"),
+    payload: (
+        _HEAD + b'\narticle\n{"a": 1}\r\nmore',
+        _HEAD + b" new=1\n\n",
+        _HEAD + b" traceparent=%b\n\nx" % _TRACEPARENT,
+    ),
     payload_id: (_HEAD + b"\n\nx", b"2 1-0-000000 \n"),
+    traceparent: (_TRACEPARENT, b"cc" + _TRACEPARENT[2:] + b"-more"),
     last_event_id: (b"1795448896226-0-15afb2", b"18446744073709551615-1-000000"),
     position: (b"1795448896226-0", b"18446744073709551615-18446744073709551615", b"0-0"),
     history: (b"15afb2\n0a0a0a:1795448896226-0 ffffff:1-1 ", b"15afb2\n"),

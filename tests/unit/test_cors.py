@@ -68,7 +68,7 @@ def test_a_preflight_allows_what_a_request_does(
     assert headers == wanted
     if "Access-Control-Allow-Origin" in wanted:
         assert methods == "GET, OPTIONS"
-        assert {"last-event-id", "authorization", "content-type", "cache-control"} <= set(
+        assert {"last-event-id", "authorization", "content-type", "cache-control", "traceparent"} <= set(
             allowed.lower().split(", ")
         )
     else:

@@ -6,12 +6,19 @@ from hypothesis import strategies as st
 
 from publisher.ids import Epoch, EventId, Position
 from publisher.payload import InvalidPayload, Kind, Payload, decode
+from publisher.traceparent import Traceparent
 
 numbers = st.integers(0, 2**64 - 1)
 positions = st.builds(Position, numbers, numbers)
 ids = st.builds(EventId, positions, st.from_regex(r"[0-9a-f]{6}", fullmatch=True).map(Epoch))
 texts = st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 types = st.text(alphabet=st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]))
+traceparents = st.builds(
+    Traceparent,
+    trace_id=st.integers(1, 2**128 - 1).map("{:032x}".format),
+    parent_id=st.integers(1, 2**64 - 1).map("{:016x}".format),
+    flags=st.integers(0, 3),
+)
 payloads = st.builds(
     Payload,
     id=ids,
@@ -20,6 +27,7 @@ payloads = st.builds(
     kind=st.sampled_from(Kind),
     type=types.map(str.encode),
     data=texts.map(str.encode),
+    traceparent=st.none() | traceparents,
 ).filter(lambda payload: payload.prev < payload.id.position)
 
 GOOD = b"1 7-2-0a1b2c 7-1 1700000000000 event\ntick\nhello"
