@@ -9,7 +9,9 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY publisher ./publisher
 COPY gateway ./gateway
-RUN pip --python /opt/fanlight/bin/python install --no-cache-dir --disable-pip-version-check --compile ".[gateway]"
+# With traces (docs/tracing.md): --build-arg EXTRAS=gateway,otel
+ARG EXTRAS=gateway
+RUN pip --python /opt/fanlight/bin/python install --no-cache-dir --disable-pip-version-check --compile ".[$EXTRAS]"
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title="fanlight" \

@@ -41,7 +41,9 @@ from publisher.channels import Partition
 from publisher.payload import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
+    from gateway.protocol.clock_offset import ClockOffset
     from gateway.reload import Reloads
+    from gateway.tracing.traces import Traces
 
 TICKET_CALLS: Final = 16
 """At once, for tickets."""
@@ -121,6 +123,9 @@ class Gateway:
         self.hub.wire(self.link, self.reads)
         self.latency = Latency(self.link.clock)
         self.hub.on_written = self.latency.written
+        self.traces = _traces(current, self.link.clock)
+        if self.traces is not None:
+            self.hub.trace(self.traces.written)
         self.hub.replay.catch_up.on_done = self.link.caught_up
         self.loop_lag = LoopLag()
         self.retention = Retention(
@@ -178,6 +183,7 @@ class Gateway:
             latency=self.latency,
             loop_lag=self.loop_lag,
             retention=self.retention,
+            traces=self.traces,
         )
         self._exposition = Exposition(self.metrics.collect)
 
@@ -234,8 +240,24 @@ class Gateway:
             self.jwks.refetch()
 
     async def aclose(self) -> None:
-        """Close the connections for commands."""
+        """Close the connections for commands, and send the last spans."""
         await self.reads.aclose()
         await self.retention.aclose()
         await self.tickets.aclose()
         await self.publisher.disconnect()
+        if self.traces is not None:
+            await self.traces.collector.aclose()
+
+
+def _traces(current: Current, clock: ClockOffset) -> Traces | None:
+    settings = current.settings
+    if settings.otlp_endpoint is None:
+        return None
+    from gateway.tracing.traces import Traces  # and OpenTelemetry, which need not be there otherwise
+
+    return Traces(
+        settings.otlp_endpoint,
+        clock,
+        max_per_second=lambda: current.settings.max_spans_per_second,
+        max_queued=settings.max_queued_spans,
+    )

@@ -8,6 +8,7 @@ means.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -18,6 +19,7 @@ from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from gateway.protocol.limits import Limit
 from gateway.protocol.replays import ReplayOutcome, ReplaySource
+from gateway.protocol.tracing import Verdict
 from publisher.control import CONTROL
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.loop_lag import LoopLag
     from gateway.protocol.interest import Interest
     from gateway.reload import Reloads
+    from gateway.tracing.traces import Traces
 
 _VERSION: Final = version("fanlight")
 
@@ -72,6 +75,8 @@ class NodeMetrics:
     latency: Latency
     loop_lag: LoopLag
     retention: Retention
+    traces: Traces | None
+    """None: nobody takes any."""
 
     def collect(self) -> Iterable[Metric]:
         """All of them, as they are now."""
@@ -89,6 +94,8 @@ class NodeMetrics:
         yield from self._of_revocations()
         if self.reloads is not None:
             yield from self.reloads.metrics()
+        if self.traces is not None:
+            yield from self.traces.metrics()
 
     def _of_streams(self) -> Iterable[Metric]:
         streams, demoted = self.streams, self.hub.counts.demoted
@@ -173,12 +180,15 @@ class NodeMetrics:
 
     def _of_limits(self) -> Iterable[Metric]:
         connections, counts = self.admission.connections, self.hub.counts
+        verdicts = self.traces.verdicts if self.traces is not None else Counter()
         yield gauge("connections", "Connections of the public port beside streams.", connections)
         yield from self.admission.metrics(
             [
                 (Limit.REPLAY, counts.cut_replays),
                 (Limit.LAST, counts.cut_beginnings),
                 (Limit.REPLAYS, self.hub.replay.waited),
+                (Limit.SPANS, verdicts[Verdict.OVER_RATE]),
+                (Limit.QUEUED_SPANS, verdicts[Verdict.OVER_QUEUE]),
             ]
         )
 

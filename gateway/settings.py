@@ -8,6 +8,7 @@ Names end in their unit (`_seconds`, `_bytes`, `_ms`); limits stand in the field
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -292,6 +293,16 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000_000,
     )
+    max_spans_per_second: float = _setting(
+        "Limits",
+        100.0,
+        "The most spans of traced events in a second, with otlp_endpoint; 0: any number.",
+        ge=0,
+        le=1_000_000,
+    )
+    max_queued_spans: int = _setting(
+        "Limits", 2048, "The most spans that wait for the collector.", ge=1, le=1_000_000
+    )
     header_seconds: float = _setting(
         "Limits", 10.0, "How long a client may take to send its headers.", gt=0, le=3600
     )
@@ -374,6 +385,12 @@ class Settings(BaseSettings):
         "How many streams that end have a log line each second; the others are counted.",
         ge=0,
         le=1_000_000,
+    )
+
+    otlp_endpoint: str | None = _setting(
+        "Traces",
+        None,
+        "Where spans of traced events are sent by OTLP over HTTP; none: nowhere. Needs fanlight[otel].",
     )
 
     @classmethod
@@ -499,6 +516,23 @@ class Settings(BaseSettings):
             raise ValueError("expected a URL such as https://id.example.com/.well-known/jwks.json")
         return url
 
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_otlp_endpoint(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        try:
+            parts = urlsplit(url)
+            usable = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        except ValueError:
+            usable, parts = False, urlsplit("")
+        usable = usable and parts.scheme in ("http", "https") and bool(parts.path.strip("/"))
+        if not usable or not _TOKEN.fullmatch(url):
+            raise ValueError("expected a URL such as http://collector:4318/v1/traces")
+        if not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("traces need OpenTelemetry: pip install 'fanlight[gateway,otel]'")
+        return url
+
     @field_validator("token_cookie")
     @classmethod
     def _check_cookie(cls, name: str | None) -> str | None:
@@ -549,6 +583,7 @@ RELOADABLE: Final = frozenset(
         "max_last_events",
         "max_new_streams_per_second",
         "max_publish_per_second",
+        "max_spans_per_second",
         "max_streams",
         "max_streams_per_address",
         "max_streams_per_subject",
@@ -568,6 +603,13 @@ class SettingsError(Exception):
     def __init__(self, faults: list[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(faults))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
 
 
 def redact_url(url: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.hub.subscription import Subscription
 from gateway.protocol.publication import Publication
 from gateway.protocol.sse import Encoding
+from gateway.protocol.tracing import FanOut
 from publisher.channels import Channel
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Groups:
         self._dirty: list[Group] = []
         self.walls_ms: list[int] = []
         """When Redis took the events that were added, as long as nobody has asked."""
+        self.tracing = False
+        self.traced: list[Publication] = []
+        """With `tracing`: the events with a trace that were added, as long as nobody has asked."""
         self._events = self._bytes = 0
         """Of all that have left, less what the members owe."""
 
@@ -123,10 +127,25 @@ class Groups:
         if groups is None:
             return
         self.walls_ms.append(publication.wall_ms)
+        # An event without a trace pays for the question: 0.02 us, of some 8 that it takes in the process.
+        if self.tracing and publication.traceparent is not None:
+            self.traced.append(publication)
         for group in groups:
             if not group.pending:
                 self._dirty.append(group)
             group.pending.append(publication.frame(group.encoding))
+
+    def take_fan_outs(self) -> list[FanOut]:
+        """The traced events that the next flush writes, and to how many: asked right before it."""
+        traced, self.traced = self.traced, []
+        return [self._fan_out(publication) for publication in traced]
+
+    def _fan_out(self, publication: Publication) -> FanOut:
+        streams = size_bytes = 0
+        for group in self._by_channel.get(publication.channel, ()):
+            streams += len(group.members)
+            size_bytes += len(group.members) * len(publication.frame(group.encoding))
+        return FanOut(publication, streams, size_bytes)
 
     @property
     def dirty(self) -> bool:

@@ -20,6 +20,7 @@ from gateway.protocol.hottail import HotTail, HotTails
 from gateway.protocol.interest import Interest
 from gateway.protocol.merge import TAIL_MS
 from gateway.protocol.publication import Publication
+from gateway.protocol.tracing import FanOut
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
 from publisher.payload import InvalidPayload, Kind
@@ -43,6 +44,7 @@ class Hub:
         self._faults = Faults(self.node, self.groups, self.replay, self.hot_tails, self.counts)
         self.on_written: Callable[[Iterable[int]], None] = _unmeasured
         """Told of the events that a batch has brought to live streams: when Redis took them, in Unix ms."""
+        self._on_traced: Callable[[Iterable[FanOut]], None] = _untraced
         self._interest = interest
         self._idle: dict[Channel, float] = {}
         self._ended: list[ChannelState] = []
@@ -55,6 +57,11 @@ class Hub:
         self._link = link
         self._log = log
         self.replay.wire(link, log)
+
+    def trace(self, on_traced: Callable[[Iterable[FanOut]], None]) -> None:
+        """From now on, tell of the traced events among those that a batch has brought to live streams."""
+        self.groups.tracing = True
+        self._on_traced = on_traced
 
     # From the HTTP side.
 
@@ -289,7 +296,10 @@ class Hub:
 
     def _flush(self) -> None:
         """Write, and tell when."""
+        fan_outs = self.groups.take_fan_outs() if self.groups.traced else None
         self.groups.flush()
+        if fan_outs is not None:
+            self._on_traced(fan_outs)
         if walls_ms := self.groups.walls_ms:
             self.groups.walls_ms = []
             self.on_written(walls_ms)
@@ -297,3 +307,7 @@ class Hub:
 
 def _unmeasured(_: Iterable[int]) -> None:
     """Nobody asks how long it took."""
+
+
+def _untraced(_: Iterable[FanOut]) -> None:
+    """Nobody asks where they went."""

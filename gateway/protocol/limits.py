@@ -27,6 +27,8 @@ class Limit(Enum):
     """Told as a gap."""
     REPLAYS = "replays"
     """It waits for its turn."""
+    SPANS = "spans_per_second"
+    QUEUED_SPANS = "queued_spans"
     DESCRIPTORS = "descriptors"
     """The process may open no more files."""
 

@@ -61,6 +61,7 @@ def share(settings: Settings, port: int) -> Settings:
             "max_streams": math.ceil(settings.max_streams / settings.workers),
             "max_connections": math.ceil(settings.max_connections / settings.workers),
             "max_new_streams_per_second": settings.max_new_streams_per_second / settings.workers,
+            "max_spans_per_second": settings.max_spans_per_second / settings.workers,
             "hot_tails_bytes": max(settings.hot_tails_bytes // settings.workers, settings.hot_tail_bytes),
         }
     )

@@ -11,6 +11,7 @@ from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
 from publisher import Event
 from tests.support.metrics_reference import documented, exposed
+from tests.support.otlp import NOWHERE
 from tests.support.streams import events_url, gaps, metrics
 from tests.support.wait import aeventually
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def gateway(share_gateway: StartGateway) -> GatewayProcess:
     """It has all metrics that there are, and holds little for a client that does not read."""
     small = {"write_buffer_bytes": 4096, "send_buffer_bytes": 4096, "page_bytes": 20_000}
-    return share_gateway(jwks_url="https://127.0.0.1:9/jwks", **small)
+    return share_gateway(jwks_url="https://127.0.0.1:9/jwks", otlp_endpoint=NOWHERE, **small)
 
 
 def test_the_reference_is_the_scrape(gateway: GatewayProcess) -> None:
