@@ -22,6 +22,8 @@ def parse(body: bytes) -> Target:
         raise BadRequest('the body is no JSON object such as {"subject": "42"}')
     if unknown := sorted(fields.keys() - set(_FIELDS)):
         raise BadRequest(f"unknown field {unknown[0][:64]!r}; the fields are {', '.join(_FIELDS)}")
+    if len(fields) > 1:  # with a null too: somebody would be cut off who was not meant
+        raise BadRequest("name one of subject, token_id and channel, and leave out the others")
     try:
         return Target.of(**fields)
     except (InvalidRevocation, InvalidChannel) as error:

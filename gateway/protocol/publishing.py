@@ -94,11 +94,10 @@ def _item(parsed: object) -> Item | BadItem:
         return BadItem('an event is an object such as {"channel": "news", "data": "Hello"}')
     if unknown := sorted(parsed.keys() - _FIELDS):
         return BadItem(f"unknown field {unknown[0][:64]!r}; the fields are {', '.join(sorted(_FIELDS))}")
-    channel, channels, close = parsed.get("channel"), parsed.get("channels"), parsed.get("close", False)
-    if (channel is None) == (channels is None):
+    several, close = "channels" in parsed, parsed.get("close", False)
+    if several == ("channel" in parsed):
         return BadItem("give either channel or channels")
-    several = channels is not None
-    names = channels if several else [channel]
+    names = parsed["channels"] if several else [parsed["channel"]]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         return BadItem("channel is a string, channels a list of strings that is not empty")
     if not isinstance(close, bool):
