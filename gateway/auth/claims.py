@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from gateway.auth.grants import Grant
 from gateway.auth.refusals import Refusal, Refused
+from gateway.protocol import strict_json
 from gateway.protocol.patterns import InvalidPattern, Patterns, PersonalChannel
 from publisher.control import MAX_NAME_CHARACTERS, MAX_TOKEN_LIFE_SECONDS
 
@@ -75,8 +75,8 @@ def grant_of(payload: bytes, rules: Rules, now: float) -> Grant:
 
 def _object(payload: bytes) -> dict[str, Any]:
     try:
-        claims = json.loads(payload)
-    except (ValueError, RecursionError):
+        claims = strict_json.parse(payload)
+    except ValueError:
         claims = None
     if not isinstance(claims, dict):
         raise Refused(Refusal.MALFORMED, "The token's payload is not a JSON object.")

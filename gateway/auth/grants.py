@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from gateway.auth.refusals import Refusal, Refused
+from gateway.protocol import strict_json
 from gateway.protocol.patterns import InvalidPattern, Patterns
 from publisher.channels import Channel
 
@@ -74,13 +75,13 @@ class Grant:
     def load(cls, data: bytes, now: float) -> Grant:
         """What `dump` wrote. It has lain in Redis, so it is checked. Raises `Refused`."""
         try:
-            texts, expires_at, subject, token_id, issued_at = json.loads(data)
+            texts, expires_at, subject, token_id, issued_at = strict_json.parse(data)
             if not isinstance(texts, list) or not all(isinstance(x, str | None) for x in (subject, token_id)):
                 raise ValueError
             if not math.isfinite(expires_at) or not math.isfinite(issued_at or 0):
                 raise ValueError
             grant = cls(Patterns(texts), Patterns(), float(expires_at), subject, token_id, issued_at)
-        except (ValueError, TypeError, OverflowError, RecursionError, InvalidPattern):
+        except (ValueError, TypeError, OverflowError, InvalidPattern):
             raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
         if grant.expires_at <= now:
             raise Refused(

@@ -6,7 +6,6 @@ can't be taken for a secret, nor a secret for a public key.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
+
+from gateway.protocol import strict_json
 
 MIN_SECRET_BYTES: Final = 32
 """Of HS256 (RFC 7518, section 3.2)."""
@@ -101,8 +102,8 @@ def from_jwks(data: bytes) -> tuple[Key, ...]:
 
 def _json(data: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(data)
-    except (ValueError, RecursionError):
+        parsed = strict_json.parse(data)
+    except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
         raise BadKeys("neither PEM nor a JSON object")

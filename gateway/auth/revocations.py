@@ -12,12 +12,12 @@ It counts for as long as any of these can live; then nothing is left for it to r
 from __future__ import annotations
 
 import heapq
-import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from gateway.auth.grants import Bearer
+from gateway.protocol import strict_json
 from publisher.channels import Channel
 from publisher.control import By, Target
 
@@ -35,12 +35,12 @@ class Revocation:
         """From an event's data. It counts for `least_seconds` at least: as long as this node takes tokens.
         ValueError for what is no revocation. Fields that are not known are ignored."""
         try:
-            fields = json.loads(data)
+            fields = strict_json.parse(data)
             seconds = fields["seconds"]
             named = {by.value: fields[by.value] for by in By if by.value in fields}
             target = Target.of(**named)
             until = at + max(least_seconds, float(seconds))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a revocation: {type(error).__name__}") from None
         if not math.isfinite(until):
             raise ValueError("not a revocation: it has no end")

@@ -7,7 +7,6 @@ header is refused before that, after RFC 8725.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jwt.exceptions import InvalidAlgorithmError, InvalidSignatureError, PyJWTEr
 
 from gateway.auth.keys import Algorithm, Key
 from gateway.auth.refusals import Refusal, Refused
+from gateway.protocol import strict_json
 
 _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _ALGORITHMS: Final = {algorithm.value: algorithm for algorithm in Algorithm}
@@ -46,8 +46,8 @@ def read_header(token: str, max_bytes: int) -> Header:
         raise Refused(Refusal.MALFORMED, "The token is not a JWT: three parts of base64url, dots between.")
     segment = token.partition(".")[0]
     try:
-        header = json.loads(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
-    except (ValueError, RecursionError):
+        header = strict_json.parse(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)))
+    except ValueError:
         header = None
     if not isinstance(header, dict):
         raise Refused(Refusal.MALFORMED, "The token is not a JWT: its header can't be read.")

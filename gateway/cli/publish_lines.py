@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.cli.lines import Line, LineSplitter
 from gateway.cli.screen import printable
+from gateway.protocol import strict_json
 from publisher import (
     BatchFailed,
     ChannelClosed,
@@ -151,17 +152,11 @@ class _Batches:
 def check_json(data: str | bytes) -> None:
     """Raise `InvalidData` unless it is JSON (RFC 8259)."""
     try:
-        json.loads(data, parse_constant=_no_constant)
-    except RecursionError:
-        raise InvalidData("not JSON: nested too deeply") from None
+        strict_json.parse(data)
     except json.JSONDecodeError as error:
         raise InvalidData(f"not JSON: {error.msg} (character {error.pos + 1})") from None
     except ValueError as error:
         raise InvalidData(f"not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON value")
 
 
 def _say_nothing(_: str) -> None:

@@ -8,7 +8,6 @@ answer that says that the request is wrong. The file with the token is read anew
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import sys
 import time
@@ -20,6 +19,7 @@ import aiohttp
 
 from gateway.cli.screen import OutputClosed, Screen
 from gateway.cli.sse_client import EventStreamParser, ReceivedEvent, StreamTooLarge
+from gateway.protocol import strict_json
 from publisher.channels import validate_channel
 from publisher.errors import InvalidChannel
 from publisher.ids import EventId
@@ -194,7 +194,7 @@ def _unwrap(data: str) -> tuple[str | None, str]:
 
 def _object(text: str) -> dict[str, object]:
     try:
-        value = json.loads(text)
+        value = strict_json.parse(text)
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

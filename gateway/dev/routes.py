@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -13,6 +12,7 @@ from aiohttp import web
 from gateway.dev.answers import MAX_ANSWERS, Answers, NotReady, TooManyAnswers
 from gateway.http.cors import Cors
 from gateway.http.problems import problem
+from gateway.protocol import strict_json
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -64,8 +64,8 @@ class Demo:
             if len(body) > _MAX_BODY_BYTES:
                 return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"send at most {_MAX_BODY_BYTES} bytes")
         try:
-            prompt = json.loads(body)["prompt"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            prompt = strict_json.parse(body)["prompt"]
+        except (ValueError, KeyError, TypeError):
             prompt = None
         if not isinstance(prompt, str) or not prompt.strip() or len(prompt) > MAX_PROMPT_CHARACTERS:
             detail = f'send {{"prompt": "..."}} with 1 to {MAX_PROMPT_CHARACTERS} characters'

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
+from gateway.protocol import strict_json
 from gateway.protocol.request import BadRequest
 from publisher.control import By, Target
 from publisher.errors import InvalidChannel, InvalidRevocation
@@ -15,8 +15,8 @@ _FIELDS: Final = tuple(by.value for by in By)
 def parse(body: bytes) -> Target:
     """Whom the body, a JSON object with one field, is about. Raises `BadRequest`."""
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
+        fields = strict_json.parse(body)
+    except ValueError:
         fields = None
     if not isinstance(fields, dict):
         raise BadRequest('the body is no JSON object such as {"subject": "42"}')

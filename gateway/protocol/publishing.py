@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from gateway.protocol import strict_json
 from gateway.protocol.request import BadRequest
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ class PublishRequest:
             rows = [row for row in text.split("\n") if row.strip()]
             return cls(_counted(rows, _line, max_items), single=False)
         try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            parsed = strict_json.parse(text)
+        except ValueError as error:
             raise BadRequest(f"the body is not JSON: {error}") from None
         if isinstance(parsed, list):
             return cls(_counted(parsed, _item, max_items), single=False)
@@ -84,8 +84,8 @@ def _check_count(count: int, most: int) -> None:
 
 def _line(row: str) -> Item | BadItem:
     try:
-        return _item(json.loads(row))
-    except (ValueError, RecursionError) as error:
+        return _item(strict_json.parse(row))
+    except ValueError as error:
         return BadItem(f"the line is not JSON: {error}")
 
 
