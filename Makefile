@@ -112,7 +112,7 @@ audit: $(RUN_STAMP) ## Look up known flaws of the installed packages (pip-audit)
 # Needs `pip install 'fanlight[fuzz]'`. A crash is kept in a file, and is to become an example of its parser.
 fuzz: $(TEST_STAMP) ## Fuzz the parsers of untrusted bytes, SECONDS each (60): make fuzz PARSERS="payload query"
 	@$(PIP) install -e '.[fuzz]'
-	@for parser in $(or $(PARSERS),payload traceparent last_event_id position history query publish_body event_stream); do \
+	@for parser in $(or $(PARSERS),$$($(BIN)/python -m tests.fuzz.parsers)); do \
 	    echo "== $$parser"; $(BIN)/python -m tests.fuzz.parsers $$parser -max_total_time=$(or $(SECONDS),60) || exit 1; done
 
 clean: ## Remove the environment, the caches and what was built

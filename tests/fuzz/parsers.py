@@ -2,6 +2,7 @@
 
 The parsers and their promises are those of `tests.support.parsers`. What follows the name is libFuzzer's. An
 input that breaks a promise is printed, and kept in a file `crash-...`: it becomes an example of its parser.
+Without a name, the names are printed.
 """
 
 from __future__ import annotations
@@ -26,4 +27,7 @@ def main(name: str, flags: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    if len(sys.argv) == 1:
+        print(*PARSERS)
+    else:
+        main(sys.argv[1], sys.argv[2:])
