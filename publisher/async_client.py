@@ -69,7 +69,7 @@ class AsyncClient:
             socket_timeout=None,
             socket_connect_timeout=deadline_seconds,
             parser_class=_Parser,
-            **connection_options(),
+            **connection_options(url),
             **options,
         )
         return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)

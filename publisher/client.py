@@ -274,6 +274,6 @@ def _connect(url: str, deadline_seconds: float) -> Redis:
         retry=Retry(NoBackoff(), 0),  # the exchange retries
         socket_timeout=attempt_seconds(deadline_seconds),
         socket_connect_timeout=attempt_seconds(deadline_seconds),
-        **connection_options(),
+        **connection_options(url),
     )
     return Redis.from_pool(pool)

@@ -16,15 +16,16 @@ def attempt_seconds(deadline_seconds: float) -> float:
     return deadline_seconds / 4
 
 
-def connection_options() -> dict[str, Any]:
+def connection_options(url: str) -> dict[str, Any]:
     """Keywords for `from_url` of redis-py's clients. What the URL's query says goes before these."""
-    return {
-        "socket_keepalive": True,
+    options: dict[str, Any] = {
         # All that commands need, and without the HELLO and the maintenance hand-shake of RESP3.
         "protocol": 2,
         # No CLIENT SETINFO: a user of Redis with few rights may not, and nothing depends on it.
         "driver_info": None,
     }
+    # A Unix socket has no keep-alive, and redis-py's connection no such keyword.
+    return options if urlsplit(url).scheme == "unix" else options | {"socket_keepalive": True}
 
 
 def check_database(connection_kwargs: Mapping[str, Any]) -> None:
