@@ -231,7 +231,11 @@ class Settings(BaseSettings):
         "Publishing", 262_144, "The largest data of an event.", ge=1, le=16_777_216
     )
     max_publish_body_bytes: int = _setting(
-        "Publishing", 8_388_608, "The largest body of POST /publish.", ge=1, le=1_073_741_824
+        "Publishing",
+        1_048_576,
+        "The largest body of POST /publish, and the most data of it, counted once for each channel.",
+        ge=1,
+        le=1_073_741_824,
     )
     max_publish_batch: int = _setting(
         "Publishing", 10_000, "The most events in one POST /publish.", ge=1, le=1_000_000
@@ -285,6 +289,16 @@ class Settings(BaseSettings):
         "The most events of one subject's tokens, not of the publish token; 0: any number.",
         ge=0,
         le=1_000_000,
+    )
+    max_publish_bytes_per_second: int = _setting(
+        "Limits",
+        1_048_576,
+        "The most bytes of the same: bodies, or data counted once for each channel; 0: any number.",
+        ge=0,
+        le=1_073_741_824,
+    )
+    max_publishes_per_subject: int = _setting(
+        "Limits", 16, "The most requests of the same under way at once; 0: any number.", ge=0, le=10_000
     )
     max_revocations: int = _setting(
         "Limits",
@@ -582,7 +596,9 @@ RELOADABLE: Final = frozenset(
         "max_header_bytes",
         "max_last_events",
         "max_new_streams_per_second",
+        "max_publish_bytes_per_second",
         "max_publish_per_second",
+        "max_publishes_per_subject",
         "max_spans_per_second",
         "max_streams",
         "max_streams_per_address",

@@ -38,6 +38,8 @@ _NEW: Final = "This node begins as many streams as it may in a second; try again
 _FAILED: Final = "Too many credentials of your address were refused; try again later, with a good one."
 _TICKETS: Final = "This subject was given as many tickets as it may be in a second; try again."
 _PUBLISHING: Final = "This subject has published as many events as it may for now; try again later."
+_PUBLISHED_BYTES: Final = "This subject has published as many bytes as it may for now; try again later."
+_PUBLISHES: Final = "This subject has as many requests under way as it may: wait for their answers."
 
 
 class Place:
@@ -80,6 +82,8 @@ class Admission:
         self._failed: Rates[Client] = Rates(lambda: current.settings.max_failed_credentials_per_second)
         self._tickets: Rates[str] = Rates(lambda: current.settings.max_tickets_per_second)
         self._published: Rates[str] = Rates(lambda: current.settings.max_publish_per_second)
+        self._published_bytes: Rates[str] = Rates(lambda: current.settings.max_publish_bytes_per_second)
+        self._publishes: Shares[str] = Shares(lambda: current.settings.max_publishes_per_subject)
         self._warned = False
         self.connections = 0
         """Those that are no streams."""
@@ -172,15 +176,30 @@ class Admission:
                 raise OverLimit(Limit.TICKETS, _TICKETS, wait_seconds)
             self._tickets.take(subject, now)
 
-    def check_publishing(self, publisher: str | None) -> None:
-        """Before a body is read. Raises `OverLimit`."""
-        if publisher is not None and (wait := self._published.wait_seconds(publisher, self._clock())):
+    @contextmanager
+    def publishing(self, publisher: str | None) -> Iterator[None]:
+        """Around a request that publishes, from before its body is read. Raises `OverLimit`."""
+        if publisher is None:
+            yield
+            return
+        now = self._clock()
+        if wait := self._published.wait_seconds(publisher, now):
             raise OverLimit(Limit.PUBLISHING, _PUBLISHING, wait)
+        if wait := self._published_bytes.wait_seconds(publisher, now):
+            raise OverLimit(Limit.PUBLISH_BYTES, _PUBLISHED_BYTES, wait)
+        if not self._publishes.take(publisher):
+            raise OverLimit(Limit.PUBLISHES_PER_SUBJECT, _PUBLISHES)
+        try:
+            yield
+        finally:
+            self._publishes.give_back(publisher)
 
-    def publishing(self, publisher: str | None, events: int) -> None:
-        """So many events are to be published. They may be more than are left: others will have to wait."""
+    def published(self, publisher: str | None, *, events: int = 0, size_bytes: int = 0) -> None:
+        """So much was sent to be published. It may be more than was left: whoever comes next will wait."""
         if publisher is not None:
-            self._published.take(publisher, self._clock(), events)
+            now = self._clock()
+            self._published.take(publisher, now, events)
+            self._published_bytes.take(publisher, now, size_bytes)
 
     # The rest.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +17,7 @@ from aiohttp import hdrs, web
 from gateway.auth.credentials import bearer
 from gateway.auth.refusals import Refusal, Refused
 from gateway.http.authority import EVERYTHING, Undecided
+from gateway.http.batch import Batch, NotGranted, Result
 from gateway.http.bodies import BodyTooSlow, read_body
 from gateway.http.problems import detail_of, last, problem
 from gateway.logs import get_logger
@@ -28,14 +28,11 @@ from publisher import (
     AsyncPublisher,
     ChannelClosed,
     DataTooLarge,
-    Event,
     InvalidEvent,
     Published,
-    PublishError,
     RedisRefused,
     RedisUnreachable,
 )
-from publisher.channels import MAX_CHANNEL_BYTES, Channel
 from publisher.traceparent import Traceparent
 
 if TYPE_CHECKING:
@@ -57,20 +54,6 @@ _OFF: Final = (
 _TELL_AGAIN_SECONDS: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class NotGranted:
-    """The token does not allow to publish to this channel."""
-
-    channel: str
-
-    @property
-    def detail(self) -> str:
-        return f"The token does not allow to publish to {self.channel[:MAX_CHANNEL_BYTES]!r}."
-
-
-Result = Published | PublishError | BadItem | NotGranted
-
-
 class Publish:
     """The handler of the publish resource."""
 
@@ -88,6 +71,8 @@ class Publish:
         self._cors = cors
         self._current = current
         self._max_items = current.settings.max_publish_batch
+        self._max_bytes = current.settings.max_publish_body_bytes
+        self._max_event_bytes = current.settings.max_event_bytes
         self._log = get_logger("publish")
         self._told, self._told_at = "", 0.0
         self.published_total = 0
@@ -107,18 +92,26 @@ class Publish:
             return problem(HTTPStatus.FORBIDDEN, _OFF, headers=cors)
         try:
             grant = await self._authorise(request)
-            self._admission.check_publishing(_bucket(request, grant))
+            publisher = _bucket(request, grant)
+            with self._admission.publishing(publisher):
+                return await self._post(request, grant, publisher, cors)
         except Refused as error:
             return self._authority.answer(error, cors)
         except OverLimit as error:
             return self._admission.answer(error, cors)
         except Undecided as error:
             return _undecided(error, cors)
+
+    async def _post(
+        self, request: web.Request, grant: Grant, publisher: str | None, cors: Mapping[str, str]
+    ) -> web.Response:
+        """Raises `Refused` and `Undecided` when the grant has ended meanwhile."""
         if request.content_type not in (_JSON, _NDJSON):
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
             body = await read_body(request, self._current.settings.body_seconds)
+            self._admission.published(publisher, size_bytes=len(body))
             self._authority.check_again(grant)
             lines = request.content_type == _NDJSON
             asked = PublishRequest.parse(body, lines=lines, max_items=self._max_items)
@@ -129,14 +122,23 @@ class Publish:
         except web.HTTPRequestEntityTooLarge:
             detail = "The body is too large; send the events in several requests."
             return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, headers=cors)
-        except Refused as error:
-            return self._authority.answer(error, cors)
-        except Undecided as error:
-            return _undecided(error, cors)
         except BadRequest as error:
             return problem(HTTPStatus.BAD_REQUEST, str(error), headers=cors)
-        self._admission.publishing(_bucket(request, grant), asked.count)
-        results = await self._publish(asked.items, grant, traceparent_of(request.headers))
+        self._admission.published(publisher, events=asked.count)
+        batch = Batch(
+            self._publisher,
+            grant,
+            traceparent_of(request.headers),
+            max_event_bytes=self._max_event_bytes,
+            max_bytes=self._max_bytes,
+        )
+        try:
+            results = await batch.publish(asked.items)
+        finally:
+            self._admission.published(publisher, size_bytes=max(0, batch.size_bytes - len(body)))
+        self._tell(results)
+        self.published_total += sum(isinstance(result, Published) for result in results)
+        self.refused_total += sum(not isinstance(result, Published) for result in results)
         if asked.single:
             return _single(asked.items[0], results, cors)
         return _json(_batch(results), cors)
@@ -148,49 +150,6 @@ class Publish:
             raise Refused(Refusal.NOT_GRANTED, "The token does not allow to publish to any channel.")
         return grant
 
-    async def _publish(
-        self, items: tuple[Item | BadItem, ...], grant: Grant, traceparent: str | None
-    ) -> list[Result]:
-        """A result for each channel of each item, in order. Runs of events go out together."""
-        results: list[Result] = []
-        run: list[Event] = []
-        # Where the run's results belong.
-        places: list[int] = []
-
-        async def send() -> None:
-            for place, result in zip(places, await self._publisher.publish_each(run), strict=True):
-                results[place] = result
-            run.clear()
-            places.clear()
-
-        for item in items:
-            if isinstance(item, BadItem):
-                results.append(item)
-                continue
-            for channel in item.channels:
-                if not grant.publish.allows(Channel(channel)):
-                    results.append(NotGranted(channel))
-                    continue
-                if item.close:
-                    await send()
-                    results.append(await self._close(channel))
-                    continue
-                event = Event(
-                    channel=channel,
-                    data=item.data,
-                    type=item.type,
-                    idempotency_key=item.idempotency_key,
-                    traceparent=traceparent,
-                )
-                places.append(len(results))
-                run.append(event)
-                results.append(BadItem("not published yet"))
-        await send()
-        self._tell(results)
-        self.published_total += sum(isinstance(result, Published) for result in results)
-        self.refused_total += sum(not isinstance(result, Published) for result in results)
-        return results
-
     def _tell(self, results: Iterable[Result]) -> None:
         """Log what Redis said: at once where it is new, and else once a minute."""
         for result in results:
@@ -199,12 +158,6 @@ class Publish:
                 if said != self._told or now - self._told_at > _TELL_AGAIN_SECONDS:
                     self._told, self._told_at = said, now
                     self._log.warning("publish_failed", kind=type(result).__name__, error=said)
-
-    async def _close(self, channel: str) -> Result:
-        try:
-            return await self._publisher.close(channel)
-        except PublishError as error:
-            return error
 
 
 def _bucket(request: web.Request, grant: Grant) -> str | None:

@@ -21,6 +21,8 @@ class Limit(Enum):
     FAILED_CREDENTIALS = "failed_credentials_per_second"
     TICKETS = "tickets_per_second"
     PUBLISHING = "publish_per_second"
+    PUBLISH_BYTES = "publish_bytes_per_second"
+    PUBLISHES_PER_SUBJECT = "publishes_per_subject"
     REPLAY = "replay"
     """`max_replay_events`, `max_replay_bytes`: told as a gap."""
     LAST = "last"

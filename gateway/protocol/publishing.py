@@ -54,6 +54,7 @@ class PublishRequest:
         except UnicodeDecodeError:
             raise BadRequest("the body is not UTF-8") from None
         if lines:
+            _check_count(text.count("\n"), max_items)  # before it is taken apart: those without anything, too
             rows = [row for row in text.split("\n") if row.strip()]
             return cls(_counted(rows, _line, max_items), single=False)
         try:

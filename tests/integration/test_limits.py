@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +13,7 @@ from tests.support.http import Answer, events_path, request
 from tests.support.sse import SseConnection
 from tests.support.streams import assert_clean, events_url, gaps, metrics
 from tests.support.tokens import SECRET, hs256, token
-from tests.support.wait import aeventually
+from tests.support.wait import aeventually, eventually
 
 if TYPE_CHECKING:
     from tests.conftest import StartGateway
@@ -154,6 +156,38 @@ def test_events_that_a_subject_publishes(gateway: GatewayProcess) -> None:
     assert publish(gateway, yours, 1).status == 200
     without = [token(publish=["a"], jti=str(number)) for number in range(2)]
     assert [publish(gateway, t, 1).status for t in (*without, without[0])] == [200, 200, 429]
+
+
+def test_bytes_that_a_subject_publishes(share_gateway: StartGateway) -> None:
+    """Of the body, good or bad, or of the data once for each channel, whichever are more."""
+    gateway = share_gateway(max_publish_bytes_per_second=100, jwt_secret=SECRET)
+    bad, copies, yours = (token(publish=["*"], sub=name) for name in ("bad", "copies", "yours"))
+    assert request(gateway, "POST", "/publish", token=bad, body="x" * 3000).status == 400
+    body = {"channels": [f"a.{number}" for number in range(10)], "data": "x" * 300}
+    assert request(gateway, "POST", "/publish", token=copies, body=body).body["published"] == 10
+    for credential in (bad, copies):
+        too_many = publish(gateway, credential, 1)
+        assert too_many.status == 429
+        assert 20 <= int(too_many.headers["retry-after"]) <= 30
+        assert "bytes" in too_many.body["detail"]
+    assert metrics(gateway)["fanlight_limits_hit_total{publish_bytes_per_second}"] == 2
+    assert publish(gateway, yours, 1).status == 200
+
+
+def test_requests_of_a_subject_that_are_under_way(share_gateway: StartGateway) -> None:
+    gateway = share_gateway(max_publishes_per_subject=1, jwt_secret=SECRET)
+    mine, yours = token(publish=["a"], sub="mine"), token(publish=["a"], sub="yours")
+    counted = "fanlight_limits_hit_total{publishes_per_subject}"
+    with closing(socket.create_connection((gateway.host, gateway.port))) as slow:
+        head = f"POST /publish HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {mine}\r\n"
+        slow.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n".encode())
+        eventually(lambda: publish(gateway, mine, 1).status == 429, what="its body is waited for")
+        assert "under way" in publish(gateway, mine, 1).body["detail"]
+        assert metrics(gateway)[counted] >= 2
+        assert publish(gateway, yours, 1).status == 200
+        slow.sendall(b"[]")
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
+    assert publish(gateway, mine, 1).status == 200
 
 
 async def test_new_streams_of_a_node(share_gateway: StartGateway, channel: str, connect: Connect) -> None:

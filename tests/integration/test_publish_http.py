@@ -229,6 +229,15 @@ def test_a_body_at_the_bound_is_taken(gateway: GatewayProcess, channel: str) -> 
     assert post(gateway, body).status == 200
 
 
+def test_data_counts_once_for_each_channel(gateway: GatewayProcess, channel: str) -> None:
+    """What is beyond the bound of a request is told, and the rest published."""
+    channels = [f"{channel}.{number}" for number in range(25)]
+    results = post(gateway, [{"channels": channels, "data": ["x" * 996]}]).body["results"]
+    assert ["id" in result for result in results] == [True] * 20 + [False] * 5
+    assert results[-1]["error"]["type"] == "BadItem"
+    assert "another" in results[-1]["error"]["detail"]
+
+
 def test_the_connection_serves_the_next_request(gateway: GatewayProcess, channel: str) -> None:
     with closing(http.client.HTTPConnection(gateway.host, gateway.port, timeout=10)) as connection:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}

@@ -114,7 +114,7 @@ def test_a_body_that_is_bad_as_a_whole(body: bytes, said: str) -> None:
 
 def test_ndjson_has_an_item_a_line() -> None:
     body = b'\n{"channel":"a","data":"1\xe2\x80\xa8"}\r\n\n  \n{"channel":\r\n[]\n{"channel":"b","data":2}'
-    first, bad, no_object, last = parse(body, lines=True).items
+    first, bad, no_object, last = parse(body, lines=True, max_items=6).items
     assert first == Item(("a",), "1\u2028")
     assert isinstance(bad, BadItem)
     assert "not JSON" in bad.detail
@@ -153,3 +153,9 @@ def test_any_bytes_give_items_or_a_refusal(body: bytes, lines: bool) -> None:
     except BadRequest:
         return
     assert all(isinstance(item, Item | BadItem) for item in request.items)
+
+
+def test_lines_without_anything_count_before_they_are_taken_apart() -> None:
+    with pytest.raises(BadRequest, match="at most 5"):
+        parse(b"\n" * 6, lines=True)
+    assert parse(b"\n" * 5, lines=True).items == ()
