@@ -102,6 +102,11 @@ def test_a_pod_has_more_time_to_stop_than_its_drain_takes(
     assert pod(objects)["terminationGracePeriodSeconds"] == grace_seconds
 
 
+def test_a_release_of_our_name_starts(everything: dict[str, dict[str, Any]]) -> None:
+    """Kubernetes would put the Service's FANLIGHT_PORT=tcp://... into its pods, which no gateway takes."""
+    assert pod(everything)["enableServiceLinks"] is False
+
+
 def test_a_pod_may_do_little(everything: dict[str, dict[str, Any]]) -> None:
     spec = pod(everything)
     [container] = spec["containers"]
