@@ -136,6 +136,7 @@ class NodeMetrics:
         yield gauge("streams_replaying", "Streams in replay.", len(self.hub.replay.members))
         yield gauge("laggard_behind_seconds", "The stream furthest behind.", self.retention.behind_seconds)
         yield gauge("laggard_retention_seconds", "Until one loses events.", self.retention.left_seconds)
+        yield gauge("laggard_retention_left_ratio", "Of what is kept for it.", self.retention.left_share)
         yield counter("events_replayed", "Events written in replays.", counts.replayed)
         yield counters("replays", "Replays that ended.", ("source", "outcome"), replays)
         yield counters("replay_steps", "Steps of replays, by where the events came from.", "source", steps)

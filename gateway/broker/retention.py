@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from gateway.logs import get_logger
 from gateway.protocol.clock_offset import ClockOffset
-from gateway.protocol.retention import Kept, Laggards, seconds_left
+from gateway.protocol.retention import Kept, Laggards, seconds_left, share_left
 from publisher.async_client import AsyncClient
 from publisher.channels import Channel, Partition
 from publisher.ids import Position
@@ -50,6 +50,8 @@ class Retention:
         self.behind_seconds = 0.0
         self.left_seconds = math.inf
         """Until the first of the laggards loses something. Infinity where there is none."""
+        self.left_share = 1.0
+        """The least that any of them has left of what its channel keeps. 1 where there is none."""
 
     async def run(self) -> None:
         """Look from time to time, for as long as the node lives."""
@@ -70,13 +72,15 @@ class Retention:
             except (RedisError, OSError):
                 return  # the link tells of it
             now_ms = (time.time() + (self._offset.seconds or 0.0)) * 1000
-            left_seconds = min(
-                seconds_left(of, cursor, most_entries=self._retention_events, now_ms=now_ms)
+            each = [
+                (seconds_left(of, cursor, most_entries=self._retention_events, now_ms=now_ms), cursor)
                 for of, cursor in zip(kept, found.cursors.values(), strict=True)
-            )
+            ]
         else:
-            left_seconds = math.inf
-        self.behind_seconds, self.left_seconds = found.behind_seconds, left_seconds
+            each, now_ms = [], 0.0
+        self.behind_seconds = found.behind_seconds
+        self.left_seconds = min((seconds for seconds, _ in each), default=math.inf)
+        self.left_share = min((share_left(*one, now_ms=now_ms) for one in each), default=1.0)
 
     async def _kept(self, redis: Redis, channels: Sequence[Channel]) -> list[Kept | None]:
         """What the streams of these channels hold; None for one that is gone."""

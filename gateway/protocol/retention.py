@@ -52,3 +52,14 @@ def seconds_left(kept: Kept | None, cursor: Position, *, most_entries: int, now_
     full_seconds = age_seconds * room / kept.length
     ahead_seconds = max(0, cursor.ms - kept.first.ms) / 1000
     return min(kept.expires_seconds, full_seconds + ahead_seconds)
+
+
+def share_left(seconds: float, cursor: Position, *, now_ms: float) -> float:
+    """How much of the way from its event to its loss is left, 0 to 1, for who has `seconds` left.
+
+    A minute is much where a channel keeps two, and little where it keeps a day.
+    """
+    if math.isinf(seconds):
+        return 1.0
+    behind_seconds = max(0.0, now_ms - cursor.ms) / 1000
+    return seconds / (seconds + behind_seconds) if seconds else 0.0

@@ -91,14 +91,17 @@ async def test_a_laggard_is_seen_and_so_is_when_it_will_lose_events(
     values = metrics(gateway)
     assert values["fanlight_streams_replaying"] == 1
     assert 0 < values["fanlight_laggard_retention_seconds"] <= 3600
+    assert 0 < values["fanlight_laggard_retention_left_ratio"] < 1
     assert values["fanlight_laggard_behind_seconds"] >= 0
     # Now the stream is cut down to less than the laggard needs.
     for _ in range(200):
         publisher.publish(channel, data, retention_events=10)
     await aeventually(lambda: metrics(gateway)["fanlight_laggard_retention_seconds"] == 0)
+    assert metrics(gateway)["fanlight_laggard_retention_left_ratio"] == 0
     last = publisher.publish(channel, "last").id
     await slow.until(lambda: slow.events[-1].id == last)
     assert gaps(slow.events)
     await aeventually(lambda: metrics(gateway)["fanlight_laggard_retention_seconds"] == math.inf)
     assert metrics(gateway)["fanlight_laggard_behind_seconds"] == 0
+    assert metrics(gateway)["fanlight_laggard_retention_left_ratio"] == 1
     assert "laggards_not_read" not in gateway.log

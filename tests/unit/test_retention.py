@@ -13,7 +13,7 @@ from gateway.hub.laggards import laggards
 from gateway.hub.state import Limits
 from gateway.hub.subscription import Subscription
 from gateway.protocol.replays import ReplayOutcome, ReplaySource
-from gateway.protocol.retention import Kept, seconds_left
+from gateway.protocol.retention import Kept, seconds_left, share_left
 from publisher.channels import Channel
 from publisher.ids import Epoch, EventId, Position
 from tests.support.simulation import Browser, SimNode, SimRedis, live
@@ -51,6 +51,25 @@ def test_a_stream_that_was_quiet_fills_at_its_mean_rate() -> None:
     assert seconds_left(YOUNG, Position(100_000, 0), most_entries=10_000, now_ms=700_000) == 3600
     kept = Kept(YOUNG.first, YOUNG.last, 5000, has_lost=False, expires_seconds=math.inf)
     assert seconds_left(kept, Position(100_000, 0), most_entries=10_000, now_ms=700_000) == 600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "behind_seconds", "share"),
+    [
+        (59, 1, 59 / 60),  # of a channel that keeps a minute
+        (6, 54, 0.1),
+        (59, 86_341, 59 / 86_400),
+        (0, 60, 0),
+        (0, 0, 0),
+        (math.inf, 60, 1),
+        (30, -5, 1),  # an id may be ahead of the clock
+    ],
+)
+def test_a_minute_is_much_or_little_by_what_is_kept(
+    seconds: float, behind_seconds: int, share: float
+) -> None:
+    left = share_left(seconds, Position(100_000_000, 0), now_ms=100_000_000 + behind_seconds * 1000)
+    assert left == pytest.approx(share)
 
 
 @pytest.fixture
