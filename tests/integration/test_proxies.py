@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
 import ssl
 import threading
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,9 @@ from tests.support.upstream import Upstream, plain_stream
 from tests.support.wait import aeventually, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from email.message import Message
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
     from tests.conftest import StartGateway
@@ -98,9 +101,16 @@ def before_upstream(kind: type[ReverseProxy], upstream: Upstream, pair: Gateways
         yield proxy
 
 
-def status_of(proxy: ReverseProxy, path: str, *, method: str = "GET", body: str | None = None) -> int:
+def status_of(
+    proxy: ReverseProxy,
+    path: str,
+    *,
+    method: str = "GET",
+    body: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> int:
     with closing(http.client.HTTPConnection(proxy.host, proxy.port, timeout=30)) as request:
-        request.request(method, path, body)
+        request.request(method, path, body, dict(headers or {}))
         return request.getresponse().status
 
 
@@ -136,6 +146,32 @@ async def test_events_pass_at_once_and_uncompressed(
         assert (await connection.next_event()).data == "first"
         released.set()
         assert (await connection.next_event()).data == "second"
+
+
+async def test_what_a_gateway_judges_by_passes_as_it_came(
+    before_upstream: ReverseProxy, upstream: Upstream
+) -> None:
+    """The page's origin is compared with the Host; limits by address go by X-Forwarded-For."""
+    asked: list[Message] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        asked.append(handler.headers)
+        status(404)(handler)
+
+    upstream.answer = answer
+    sent = {
+        "Host": f"{before_upstream.host}:{before_upstream.port}",
+        "Origin": ORIGIN,
+        "Sec-Fetch-Site": "same-site",
+        "Cookie": "fanlight=token",
+        "Authorization": "Bearer token",
+        "Last-Event-ID": "1795448896226-0-15afb2",
+    }
+    assert status_of(before_upstream, "/events", headers=sent) == 404
+    [got] = asked
+    assert {name: got.get(name) for name in sent} == sent
+    assert got.get("X-Forwarded-For") == before_upstream.host
+    assert got.get("Connection", "keep-alive") != "close", "a connection to the gateway serves many requests"
 
 
 async def test_what_a_gateway_has_compressed_passes_at_once_and_as_it_is(
@@ -285,8 +321,42 @@ async def test_a_gateway_that_was_gone_takes_all_streams_again(
         await open_eight()
         first.start()
         await aeventually(both_get_one, what="the proxy has found the first again")
+        held = metric(second, "fanlight_streams_open")
+        for _ in range(4):
+            await open_one()
+        assert metric(second, "fanlight_streams_open") == held, "the one with the fewest gets the next"
         second.kill()
         await open_eight()
+
+
+async def test_a_host_that_does_not_answer_is_passed_over(
+    kind: type[ReverseProxy], gateways: Gateways, upstream: Upstream
+) -> None:
+    """As one that is gone: nothing refuses, nothing accepts."""
+    upstream.answer = plain_stream(threading.Event())
+    admin_ports = [gateway.admin_port for gateway in gateways]
+    with silent_port() as port:
+        backends = [Backend(port, admin_ports[0]), Backend(upstream.port, admin_ports[1])]
+        with kind(backends) as proxy:
+
+            async def first_event() -> str:
+                async with await SseConnection.open(events_url(proxy, "a")) as connection:
+                    return (await connection.next_event(seconds=30)).data
+
+            # One would do, if it were known to be sent there first.
+            assert set(await asyncio.gather(first_event(), first_event())) == {"first"}
+
+
+@contextmanager
+def silent_port() -> Iterator[int]:
+    """A port whose queue is full: the kernel drops whoever knocks."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(8):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 async def test_with_both_gateways_gone_clients_come_back_and_miss_nothing(
@@ -343,6 +413,16 @@ async def test_what_another_proxy_says_of_the_gateway_makes_no_browser_give_up(
     before_upstream: ReverseProxy, upstream: Upstream, code: int
 ) -> None:
     upstream.answer = status(code)
+    assert await is_the_retry_page(events_url(before_upstream, "a"))
+
+
+async def test_an_answer_that_breaks_off_makes_no_browser_give_up(
+    before_upstream: ReverseProxy, upstream: Upstream
+) -> None:
+    def hang_up(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+
+    upstream.answer = hang_up
     assert await is_the_retry_page(events_url(before_upstream, "a"))
 
 
