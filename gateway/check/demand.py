@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-_OTHER_DESCRIPTORS: Final = 100
-"""Beside streams and connections to Redis: requests, the admin port, files."""
+_OTHER_DESCRIPTORS: Final = 128
+"""Beside clients and connections to Redis: the issuer, the admin port, files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Demand:
     workers: int = 1
     max_streams: int = 20_000
     """Of the node; its workers have a part each."""
+    max_connections: int = 5_000
+    """Of clients whose requests are no streams; of the node, as well."""
     connections_per_worker: int = 100
     """To Redis, at most."""
     link_deadline_seconds: float = 5.0
@@ -32,4 +34,5 @@ class Demand:
     @property
     def descriptors(self) -> int:
         """Of one process."""
-        return math.ceil(self.max_streams / self.workers) + self.connections_per_worker + _OTHER_DESCRIPTORS
+        clients = math.ceil((self.max_streams + self.max_connections) / self.workers)
+        return clients + self.connections_per_worker + _OTHER_DESCRIPTORS

@@ -75,7 +75,7 @@ def _descriptors(machine: Machine, demand: Demand) -> Finding:
         return ok("descriptors", text)
     allowed = machine.most_descriptors is None or machine.most_descriptors >= wanted
     advice = f"ulimit -n {wanted}" if allowed else f"LimitNOFILE={wanted}, or nofile in limits.conf"
-    return warning("descriptors", text, f"{advice}; or lower max_streams")
+    return warning("descriptors", text, f"{advice}; or lower max_streams and max_connections")
 
 
 def _at_least(subject: str, value: int | None, least: int, name: str, else_: str) -> Finding | None:

@@ -19,6 +19,7 @@ def demand_of(settings: Settings) -> Demand:
     return Demand(
         workers=settings.workers,
         max_streams=settings.max_streams,
+        max_connections=settings.max_connections,
         connections_per_worker=_LINK_AND_PROBE + settings.max_replays + TICKET_CALLS + MAX_CONNECTIONS,
         link_deadline_seconds=settings.link_deadline_seconds,
         backlog=BACKLOG,

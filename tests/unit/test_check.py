@@ -18,6 +18,9 @@ from gateway.check.machine import Machine, Port
 from gateway.check.rights import By, Denial
 from gateway.check.server import Reached, Server
 from gateway.cli.check import as_json, as_lines
+from gateway.http import descriptors
+from gateway.settings import Settings
+from gateway.survey.demand import demand_of
 
 OK, NOTE, WARNING, FAULT = Severity
 MIB = 1_048_576
@@ -225,9 +228,9 @@ ROOMY = Machine(
 )
 MACHINES: list[tuple[dict[str, Any], str, Severity, str]] = [
     ({"descriptors": None}, "descriptors", OK, "no limit"),
-    ({"descriptors": 10_200}, "descriptors", OK, "10,200 are needed (20,000 streams, workers: 2)"),
-    ({"descriptors": 10_199}, "descriptors", WARNING, "ulimit -n 10200"),
-    ({"descriptors": 1024, "most_descriptors": 4096}, "descriptors", WARNING, "LimitNOFILE=10200"),
+    ({"descriptors": 12_728}, "descriptors", OK, "12,728 are needed (20,000 streams, workers: 2)"),
+    ({"descriptors": 12_727}, "descriptors", WARNING, "ulimit -n 12728"),
+    ({"descriptors": 1024, "most_descriptors": 4096}, "descriptors", WARNING, "LimitNOFILE=12728"),
     ({"accept_queue": 128}, "somaxconn", WARNING, "sysctl -w net.core.somaxconn=4096"),
     ({"syn_queue": 128}, "tcp_max_syn_backlog", WARNING, "sysctl -w net.ipv4.tcp_max_syn_backlog=1024"),
     ({"local_ports": (50_000, 60_000)}, "ip_local_port_range", NOTE, "10,001 (50000 to 60000)"),
@@ -302,3 +305,10 @@ def test_json_holds_the_same() -> None:
         "text": "taken",
         "advice": "take another",
     }
+
+
+def test_what_is_asked_for_is_enough_at_the_start() -> None:
+    """Where the check says so, no node starts with `few_file_descriptors`."""
+    settings = Settings.model_validate({})
+    wanted = settings.max_streams + settings.max_connections + settings.max_replays + descriptors.KEPT
+    assert demand_of(settings).descriptors >= wanted
