@@ -11,7 +11,9 @@ from typing import Final
 from publisher.channels import Channel
 
 _FIRST_COUNT: Final = 16
-"""Where nothing is known of a channel's events: sixteen of the largest are 4 MiB."""
+"""The most to ask for where nothing is known of a channel's events: sixteen of the largest are 4 MiB."""
+_FIRST_MEAN_BYTES: Final = 1024
+"""What is expected of them: who reads many channels asks for few of each."""
 _MAX_COUNT: Final = 1000
 _CHANNELS: Final = 4096
 
@@ -26,7 +28,7 @@ class EntrySizes:
         """How many entries of the channel to ask for; at least one."""
         mean_bytes = self._mean_bytes.get(channel)
         if mean_bytes is None:
-            return _FIRST_COUNT
+            return max(1, min(_FIRST_COUNT, most_bytes // _FIRST_MEAN_BYTES))
         return max(1, min(_MAX_COUNT, int(most_bytes / mean_bytes)))
 
     def note(self, channel: Channel, mean_bytes: float) -> None:

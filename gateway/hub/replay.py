@@ -21,7 +21,7 @@ from gateway.hub.state import ChannelState, Counts, Limits, Node
 from gateway.hub.subscription import Phase, Subscription
 from gateway.protocol.closing import CloseReason
 from gateway.protocol.gaps import GapReason
-from gateway.protocol.merge import Page, Round, merge
+from gateway.protocol.merge import Page, Read, Round, merge
 from gateway.protocol.replays import ReplayOutcome, ReplaySource
 from publisher.ids import Position
 
@@ -185,6 +185,9 @@ class Replay:
         if not self._queue.may_read(subscription):
             return
         reads = reads_up_to(target, subscription, channels, evicting=self._node.evicting)
+        later: list[tuple[Read, Position]] = []
+        if subscription.lookahead is not None:
+            reads, later = subscription.lookahead.due(reads)
         generation = self._node.generation
         self._counts.replays_from_log += 1
         subscription.source = ReplaySource.REDIS
@@ -192,7 +195,8 @@ class Replay:
         def done(pages: Sequence[Page]) -> None:
             if not self._queue.answered(subscription, generation):
                 return
-            round_ = merge(list(zip(reads, pages, strict=True)), self._limits.page_bytes)
+            clear = [(read, Page((), bound)) for read, bound in later]
+            round_ = merge([*zip(reads, pages, strict=True), *clear], self._limits.page_bytes)
             known = self._node.history.epochs
             if all(publication.id.epoch in known for publication in round_.publications):
                 self._write(subscription, round_)
@@ -234,7 +238,7 @@ class Replay:
             self._leave(subscription, Phase.ENDED)
             subscription.sink.end(CloseReason.CHANNELS_ENDED)
             return
-        subscription.starts = None
+        subscription.starts = subscription.lookahead = None
         subscription.position = self._node.position
         if subscription.sink.full:
             return  # it stays in replay, from here, and goes on when its buffer has drained

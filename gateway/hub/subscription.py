@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol import sse
 from gateway.protocol.epochs import Break, History, Path
 from gateway.protocol.gaps import Gap, GapReason
+from gateway.protocol.lookahead import Lookahead
 from gateway.protocol.merge import Round
 from gateway.protocol.publication import Publication
 from gateway.protocol.replays import ReplaySource
@@ -48,6 +49,7 @@ class Subscription:
         "gaps",
         "last",
         "late",
+        "lookahead",
         "malformed",
         "missing",
         "opened",
@@ -120,6 +122,8 @@ class Subscription:
         """Channels that begin above the cursor: `last=N`, and a fresh start."""
         self.crossing: deque[Break] = deque()
         """The breaks between the cursor and the present, the oldest first."""
+        self.lookahead: Lookahead | None = None
+        """What its last round from the log has shown of the next one."""
         self.late: dict[Channel, Gap] | None = None
         """What became known when it was past it, in replay: one gap a channel, told when it goes on."""
 
@@ -138,6 +142,7 @@ class Subscription:
 
     def resume(self, path: Path) -> None:
         """The cursor has its place: replay from there."""
+        self.lookahead = None
         self.position = path.start
         self.crossing = deque(path.crossing)
         if path.crossing and self.starts is not None:
@@ -164,6 +169,7 @@ class Subscription:
             epoch = self.crossing[0].epoch if self.crossing else node_id.epoch
             self.cursor = EventId(self.position, epoch)
         self.resolved = self.reading = False
+        self.lookahead = None
         self.ahead_of = None
         self.missing = len(self.channels)
 
@@ -214,6 +220,7 @@ class Subscription:
             for hole in round_.holes
         ]
         self._advance(round_.publications, round_.horizon, frames)
+        self.lookahead = round_.lookahead
         self.read_events += len(round_.publications)
         self.read_bytes += sum(len(publication.data) for publication in round_.publications)
         for hole in round_.holes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.protocol.gaps import GapReason
+from gateway.protocol.lookahead import Lookahead
 from gateway.protocol.publication import Publication
 from publisher.channels import Channel
 from publisher.ids import ORIGIN, EventId, Position
@@ -85,6 +86,7 @@ class Round:
     holes: tuple[Hole, ...]
     publications: tuple[Publication, ...]
     horizon: Position
+    lookahead: Lookahead
 
 
 def merge(pages: Sequence[tuple[Read, Page]], most_bytes: int | None = None) -> Round:
@@ -102,7 +104,18 @@ def merge(pages: Sequence[tuple[Read, Page]], most_bytes: int | None = None) -> 
     for read, page in pages:
         holes += _walk(read, page, horizon, publications)
     publications.sort(key=lambda publication: publication.position)
-    return Round(tuple(holes), tuple(publications), horizon)
+    return Round(tuple(holes), tuple(publications), horizon, _lookahead(pages, publications, horizon))
+
+
+def _lookahead(
+    pages: Sequence[tuple[Read, Page]], publications: Sequence[Publication], horizon: Position
+) -> Lookahead:
+    clear = {}
+    for read, page in pages:
+        beyond = next((position for position, _ in _entries(page) if position > horizon), None)
+        clear[read.channel] = page.complete_to if beyond is None else beyond.before()
+    span_ms = publications[-1].position.ms - publications[0].position.ms if publications else 0
+    return Lookahead(clear, Position(horizon.ms + 2 * span_ms + 1, 0))
 
 
 def _within(pages: Sequence[tuple[Read, Page]], horizon: Position, most_bytes: int) -> Position:
