@@ -182,17 +182,23 @@ class Admission:
         if publisher is None:
             yield
             return
-        now = self._clock()
-        if wait := self._published.wait_seconds(publisher, now):
-            raise OverLimit(Limit.PUBLISHING, _PUBLISHING, wait)
-        if wait := self._published_bytes.wait_seconds(publisher, now):
-            raise OverLimit(Limit.PUBLISH_BYTES, _PUBLISHED_BYTES, wait)
+        self.check_publishing(publisher)
         if not self._publishes.take(publisher):
             raise OverLimit(Limit.PUBLISHES_PER_SUBJECT, _PUBLISHES)
         try:
             yield
         finally:
             self._publishes.give_back(publisher)
+
+    def check_publishing(self, publisher: str | None) -> None:
+        """Again when a body has come: many may have been held back together. Raises `OverLimit`."""
+        if publisher is None:
+            return
+        now = self._clock()
+        if wait := self._published.wait_seconds(publisher, now):
+            raise OverLimit(Limit.PUBLISHING, _PUBLISHING, wait)
+        if wait := self._published_bytes.wait_seconds(publisher, now):
+            raise OverLimit(Limit.PUBLISH_BYTES, _PUBLISHED_BYTES, wait)
 
     def published(self, publisher: str | None, *, events: int = 0, size_bytes: int = 0) -> None:
         """So much was sent to be published. It may be more than was left: whoever comes next will wait."""

@@ -105,12 +105,14 @@ class Publish:
     async def _post(
         self, request: web.Request, grant: Grant, publisher: str | None, cors: Mapping[str, str]
     ) -> web.Response:
-        """Raises `Refused` and `Undecided` when the grant has ended meanwhile."""
+        """Raises `Refused` and `Undecided` when the grant has ended meanwhile, `OverLimit` when others of the
+        same publisher have used up what there was."""
         if request.content_type not in (_JSON, _NDJSON):
             detail = f"Send {_JSON} (an object, or an array of them) or {_NDJSON} (an object a line)."
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, headers=cors)
         try:
             body = await read_body(request, self._current.settings.body_seconds)
+            self._admission.check_publishing(publisher)
             self._admission.published(publisher, size_bytes=len(body))
             self._authority.check_again(grant)
             lines = request.content_type == _NDJSON

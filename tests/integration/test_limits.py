@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -188,6 +189,22 @@ def test_requests_of_a_subject_that_are_under_way(share_gateway: StartGateway) -
         slow.sendall(b"[]")
         assert slow.recv(4096).startswith(b"HTTP/1.1 200 ")
     assert publish(gateway, mine, 1).status == 200
+
+
+def test_bodies_that_were_held_back_are_no_way_round_the_rate(gateway: GatewayProcess) -> None:
+    credential = token(publish=["a"], sub="held")
+    body = json.dumps([{"channel": "a", "data": 1}] * 5)
+    head = f"POST /publish HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {credential}\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.create_connection((gateway.host, gateway.port))) for _ in range(3)]
+        for connection in held:
+            connection.sendall((head + body[:-1]).encode())
+        assert request(gateway, "GET", "/").status == 404, "and by now the gateway has read the heads"
+        for connection in held:
+            connection.sendall(body[-1:].encode())
+        statuses = sorted(connection.recv(4096).split()[1] for connection in held)
+    assert statuses == [b"200", b"429", b"429"]
 
 
 async def test_new_streams_of_a_node(share_gateway: StartGateway, channel: str, connect: Connect) -> None:
