@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
@@ -112,8 +112,7 @@ class Connection(web.RequestHandler):
             peer = transport.get_extra_info("peername")
             self._peer = peer[0] if isinstance(peer, tuple) else None
             if not admission.connected(self._peer):
-                assert isinstance(transport, asyncio.Transport)
-                transport.abort()
+                cast("asyncio.Transport", transport).abort()  # uvloop's is no subclass of it
                 return
             self._admitted = True
         super().connection_made(transport)
