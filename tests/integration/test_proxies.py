@@ -431,6 +431,8 @@ async def test_no_ticket_is_logged(proxy: ReverseProxy, gateways: Gateways, chan
     url = f"{events_url(proxy, channel)}&ticket=CaNaRy"
     async with await SseConnection.open(url) as refused:
         assert refused.status == 401
+    async with await SseConnection.open(f"{proxy.url}/misspelt?ticket=CaNaRy") as misspelt:
+        assert misspelt.status == 404
     for gateway in gateways:
         gateway.kill()
     before = len(proxy.log)
