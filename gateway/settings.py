@@ -24,6 +24,7 @@ from gateway.protocol.patterns import Patterns, PersonalChannel
 from publisher.channels import validate_prefix
 from publisher.connections import check_database, trusting
 from publisher.control import MAX_REVOCATIONS, MAX_TOKEN_LIFE_SECONDS
+from publisher.sentinel.url import SentinelUrl, is_sentinel_url, shown_address
 
 ENV_PREFIX: Final = "FANLIGHT_"
 CROSS_CHECK: Final = "cross_check"
@@ -55,12 +56,15 @@ class Settings(BaseSettings):
 
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
-        description="The Redis or Valkey server: redis://, rediss:// (TLS) or unix://. May hold a password.",
+        description="The Redis or Valkey server: redis://, rediss:// (TLS), unix://, or redis+sentinel:// "
+        "with sentinels and the primary's name. May hold a password.",
         json_schema_extra={"group": "Redis"},
         repr=False,
     )
     redis_ca_file: str | None = _setting(
-        "Redis", None, "Certificates, in PEM, that a rediss:// server is trusted by, beside the system's."
+        "Redis",
+        None,
+        "Certificates, in PEM, that rediss:// servers and sentinels are trusted by, beside the system's.",
     )
     prefix: str = _setting("Redis", "fanlight", "What every key of this installation begins with.")
     retention_events: int = _setting(
@@ -422,7 +426,13 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, url: str) -> str:
-        example = "redis://127.0.0.1:6379/0, rediss://user:password@host:6380/0 or unix:///path"
+        if is_sentinel_url(url):
+            SentinelUrl.parse(url)
+            return url
+        example = (
+            "redis://127.0.0.1:6379/0, rediss://user:password@host:6380/0, unix:///path or "
+            "redis+sentinel://host1,host2,host3/mymaster"
+        )
         try:
             parts = urlsplit(url)
             usable = bool(parts.path) if parts.scheme == "unix" else bool(parts.hostname) and parts.port != 0
@@ -630,6 +640,13 @@ def _is_installed(module: str) -> bool:
 
 def redact_url(url: str) -> str:
     """A URL without user, password, query and fragment."""
+    if is_sentinel_url(url):
+        try:
+            sentinels = SentinelUrl.parse(url)
+        except ValueError:
+            return "(not a URL)"
+        hosts = ",".join(map(shown_address, sentinels.sentinels))
+        return f"{url.partition('://')[0]}://{hosts}/{sentinels.service}"
     try:
         parts = urlsplit(url)
     except ValueError:

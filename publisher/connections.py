@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 MAX_CONNECTIONS: Final = 50
 """Publishes under way at once, for a client that the publisher made; more of them wait their turn."""
@@ -25,7 +25,7 @@ def connection_options(url: str) -> dict[str, Any]:
         "driver_info": None,
     }
     # A Unix socket has no keep-alive, and redis-py's connection no such keyword.
-    return options if urlsplit(url).scheme == "unix" else options | {"socket_keepalive": True}
+    return options if url.startswith("unix:") else options | {"socket_keepalive": True}
 
 
 def check_database(connection_kwargs: Mapping[str, Any]) -> None:
@@ -39,18 +39,19 @@ def check_database(connection_kwargs: Mapping[str, Any]) -> None:
 
 
 def trusting(url: str, ca_file: str | None) -> str:
-    """The URL for redis-py of a rediss:// server whose certificate may be of the authorities in `ca_file`
-    (PEM), beside the system's. None: the URL as it is. ValueError for a file that can't be used."""
+    """The URL of a rediss:// server, or of rediss+sentinel:// ones, whose certificates may be of the
+    authorities in `ca_file` (PEM), beside the system's. None: the URL as it is. ValueError for a file that
+    can't be used."""
     if ca_file is None:
         return url
-    parts = urlsplit(url)
-    if parts.scheme != "rediss":
+    before, _, query = url.partition("#")[0].partition("?")
+    if before.partition("://")[0] not in ("rediss", "rediss+sentinel"):
         raise ValueError("a file with authorities is for rediss://, and the URL of Redis is not")
-    if "ssl_ca_certs" in parse_qs(parts.query):
+    if "ssl_ca_certs" in parse_qs(query):
         raise ValueError("the URL of Redis names a file with authorities already (ssl_ca_certs)")
     try:
         ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # ssl.SSLError is one
         raise ValueError(f"cannot use {ca_file}: {error.strerror or error}") from None
     option = f"ssl_ca_certs={quote(ca_file, safe='')}"
-    return parts._replace(query=f"{parts.query}&{option}" if parts.query else option).geturl()
+    return f"{before}?{query}&{option}" if query else f"{before}?{option}"

@@ -132,6 +132,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("redis_url", "127.0.0.1:6379", "expected a URL such as redis://127.0.0.1:6379/0"),
     ("redis_url", "http://127.0.0.1", "expected a URL such as"),
     ("redis_url", "redis://", "expected a URL such as"),
+    ("redis_url", "redis+sentinel://h", "expected the name of the primary after the sentinels"),
+    ("redis_url", "redis+sentinel://h/main/1", "expected database 0"),
     ("redis_url", "redis://h:99999", "expected a URL such as"),
     ("redis_url", "unix://", "expected a URL such as"),
     ("allowed_origins", "*.example", "'*.example' is not an origin"),
