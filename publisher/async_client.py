@@ -7,6 +7,7 @@
   waits is cancelled. So a semaphore stands before a plain pool.
 - Under uvloop a write on a connection that the other side has just closed is a RuntimeError, which asyncio's
   own loop raises as an OSError, and redis-py translates only that. So it is translated here.
+- Its Sentinel never looks again where a connection is open: see `publisher.sentinel`.
 - A connection that is closed in the middle of a reply goes back to the pool with what it had read of it, and
   keeps that until it is connected anew, if ever. So its parser forgets it here.
 """
@@ -23,6 +24,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from publisher.connections import connection_options
+from publisher.sentinel.aio import pool
+from publisher.sentinel.url import is_sentinel_url
+from publisher.uvloop_errors import closed_transports
 
 if TYPE_CHECKING:
     from typing import Self
@@ -63,15 +67,18 @@ class AsyncClient:
     def from_url(cls, url: str, *, most_calls: int, deadline_seconds: float, **options: Any) -> Self:
         """A client of its own; the caller closes it. `options` are redis-py's, beside those of
         `publisher.connections`."""
-        redis = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=deadline_seconds,
-            parser_class=_Parser,
+        options = {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": None,
+            "socket_connect_timeout": deadline_seconds,
+            "parser_class": _Parser,
             **connection_options(url),
             **options,
-        )
+        }
+        if is_sentinel_url(url):
+            redis = Redis.from_pool(pool(url, deadline_seconds=deadline_seconds, **options))
+        else:
+            redis = Redis.from_url(url, **options)
         return cls(redis, most_calls=most_calls, deadline_seconds=deadline_seconds)
 
     async def run(self, call: Callable[[Redis], Awaitable[T]], *, patience: float = 1.0) -> T:
@@ -82,14 +89,9 @@ class AsyncClient:
         """
         async with self._slots:
             deadline = self._deadline_seconds
-            try:
+            with closed_transports():
                 async with asyncio.timeout(None if deadline is None else patience * deadline):
                     return await call(self.redis)
-            except RuntimeError as error:
-                # uvloop's words; the type alone says nothing.
-                if "the handler is closed" not in str(error):
-                    raise
-                raise ConnectionResetError(str(error)) from error
 
     @property
     def waiting(self) -> bool:

@@ -23,6 +23,8 @@ from publisher.connections import (
 from publisher.control import MAX_COUNTED_SECONDS, MAX_REVOCATIONS, Revoked, Target
 from publisher.events import Event, Published
 from publisher.exchange import Batch, Exchange
+from publisher.sentinel.sync import pool as sentinel_pool
+from publisher.sentinel.url import is_sentinel_url
 from publisher.tracing import publishing
 
 if TYPE_CHECKING:
@@ -36,7 +38,9 @@ class Publisher:
     """Publishes events into Fanlight. Safe to share between threads.
 
     `redis` is a URL, or an existing `redis.Redis` client, which is used as it is (also its timeouts)
-    and never closed. For a URL the publisher makes up to 50 connections.
+    and never closed. For a URL the publisher makes up to 50 connections. `redis+sentinel://` and
+    `rediss+sentinel://` name sentinels (`publisher.sentinel.url`): the primary is asked for at each connect,
+    and each second in which something is published.
 
     - `prefix`: of all keys; the gateway's must be the same.
     - `retention_events`, `retention_seconds` (at most 43,200): how much of a channel can be replayed.
@@ -46,8 +50,8 @@ class Publisher:
       is away, starting up or failing over. An attempt that is under way when it passes is waited for:
       for another quarter of it at most where the server is silent (with an existing client: for as
       long as its timeouts say). Retries never append twice.
-    - `ca_file`: a PEM file with authorities that a rediss:// server's certificate may be of, beside the
-      system's. Certificate and name are always checked.
+    - `ca_file`: a PEM file with authorities that a rediss:// server's certificate may be of (and the
+      sentinels'), beside the system's. Certificate and name are always checked.
     - `max_revocations`: how many revocations may count at a time; see `revoke`.
     - `tracing`: make a span of each call that publishes, with OpenTelemetry, wherever one is current; events
       that name no `traceparent` of their own belong to it. Needs `fanlight[otel]`, or OpenTelemetry's API.
@@ -267,13 +271,15 @@ class Publisher:
 
 
 def _connect(url: str, deadline_seconds: float) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=deadline_seconds,
-        retry=Retry(NoBackoff(), 0),  # the exchange retries
-        socket_timeout=attempt_seconds(deadline_seconds),
-        socket_connect_timeout=attempt_seconds(deadline_seconds),
+    options: dict[str, Any] = {
+        "max_connections": MAX_CONNECTIONS,
+        "timeout": deadline_seconds,
+        "retry": Retry(NoBackoff(), 0),  # the exchange retries
+        "socket_timeout": attempt_seconds(deadline_seconds),
+        "socket_connect_timeout": attempt_seconds(deadline_seconds),
         **connection_options(url),
-    )
-    return Redis.from_pool(pool)
+    }
+    if is_sentinel_url(url):
+        seconds = attempt_seconds(deadline_seconds)
+        return Redis.from_pool(sentinel_pool(url, deadline_seconds=seconds, **options))
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))

@@ -209,9 +209,9 @@ class Again:
     """The server does not know the script."""
 
 
-_AGAIN: Final = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"})
+_AGAIN: Final = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN"})
 # A replica, or a primary that has lost its replicas: after a failover another server is the primary.
-_AGAIN_ELSEWHERE: Final = frozenset({"READONLY", "NOREPLICAS"})
+_AGAIN_ELSEWHERE: Final = frozenset({"READONLY", "MASTERDOWN", "NOREPLICAS"})
 
 
 def interpret(command: Command, reply: object) -> Published | PublishError | Again:

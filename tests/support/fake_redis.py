@@ -11,7 +11,8 @@ import hiredis
 
 
 class FakeRedis:
-    """Answers INFO with these fields, a few commands as Redis would, and all others with OK."""
+    """Answers INFO with these fields, a few commands as Redis would, and all others with OK. As a sentinel it
+    names the server that it was given last, by `name`."""
 
     host = "127.0.0.1"
 
@@ -31,6 +32,16 @@ class FakeRedis:
     @property
     def url(self) -> str:
         return f"redis://{self.host}:{self._listener.getsockname()[1]}/0"
+
+    @property
+    def sentinel_url(self) -> str:
+        return f"redis+sentinel://{self.host}:{self._listener.getsockname()[1]}/mymaster"
+
+    def name(self, port: int) -> None:
+        """As the primary, from now on."""
+        host, text = self.host.encode(), b"%d" % port
+        answer = b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(host), host, len(text), text)
+        self._answers = {**self._answers, b"SENTINEL": answer}
 
     def _serve(self) -> None:
         with contextlib.suppress(OSError):

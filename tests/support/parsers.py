@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qsl
 
+from redis.connection import parse_url
+
 from gateway.auth.claims import Rules, grant_of
 from gateway.auth.credentials import cookie, credential, may_use_cookie
 from gateway.auth.grants import Grant
@@ -32,6 +34,8 @@ from publisher.errors import InvalidEvent
 from publisher.events import encode_data, encode_type, validate_idempotency_key
 from publisher.ids import EventId, Position
 from publisher.payload import InvalidPayload, decode, decode_id
+from publisher.sentinel.answers import named
+from publisher.sentinel.url import SentinelUrl
 from publisher.traceparent import Traceparent
 
 _NOW = 1_800_000_000.0
@@ -229,6 +233,40 @@ def urls(raw: bytes) -> None:
     assert "CANARY" not in shown, shown
 
 
+def _parsed(text: str) -> tuple[SentinelUrl | None, str]:
+    """And what is told of it."""
+    try:
+        url = SentinelUrl.parse(text)
+    except ValueError as refused:
+        return None, str(refused)
+    return url, repr(url)
+
+
+def sentinel_urls(raw: bytes) -> None:
+    """What is taken, redis-py takes; what is refused is refused without a word of it."""
+    text = _text(raw)
+    redact_url(text)
+    shown = redact_url(f"redis+sentinel://user:CANARY@{text}")
+    assert "CANARY" not in shown, shown
+    url, words = _parsed(text)
+    assert "p4ss" not in words
+    if url is None:
+        return
+    for made in (url.server_url(("::1", 1)), url.sentinel_url(url.sentinels[0])):
+        assert parse_url(made)["port"] > 0  # type: ignore[no-untyped-call]
+
+
+def sentinel_answers(raw: bytes) -> None:
+    """A sentinel is asked before anybody has said who it is."""
+    epoch, _, rest = raw.partition(b"\n")
+    host, _, port = rest.partition(b"\n")
+    try:
+        found = named([b"config-epoch", epoch], [host, port])
+    except ValueError:
+        return
+    assert isinstance(found.address[1], int)
+
+
 def event_stream(raw: bytes) -> None:
     """What `fanlight tail` reads: the same events, wherever the bytes are cut."""
     whole, parts = EventStreamParser(max_characters=10_000), EventStreamParser(max_characters=10_000)
@@ -278,6 +316,11 @@ EXAMPLES: Mapping[Callable[[bytes], None], tuple[bytes, ...]] = {
     accept_encoding: (b"gzip;q=0.5, identity;q=0, *", b"x-gzip"),
     origin: (b"https://app.example", b"null"),
     urls: (b"host:6379/0?ssl_cert_reqs=none#x", b"[::1]:1/"),
+    sentinel_urls: (
+        b"redis+sentinel://u:p4ss@a:1,b,[::1]:3/main/0?sentinel_username=u&sentinel_password=p4ss",
+        b"rediss+sentinel://:p4ss@a/main?ssl_ca_certs=%2Fx.pem&ssl_check_hostname=false",
+    ),
+    sentinel_answers: (b"3\n127.0.0.1\n6379", b"-1\n::1\n1"),
     event_stream: (b"\xef\xbb\xbfevent: x\r\ndata: a\rdata\n\nid: 1\nretry: 10\n:\n\n", b"data:\xff\n\n"),
 }
 PARSERS: Mapping[str, Callable[[bytes], None]] = {parse.__name__: parse for parse in EXAMPLES}

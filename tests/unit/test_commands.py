@@ -186,7 +186,7 @@ def error_reply(line: str) -> Exception:
         (error_reply("BUSY Redis is busy running a script."), False, False),
         (error_reply("TRYAGAIN Multiple keys request during rehashing of slot"), False, False),
         (error_reply("CLUSTERDOWN The cluster is down"), False, False),
-        (error_reply("MASTERDOWN Link with MASTER is down"), False, False),
+        (error_reply("MASTERDOWN Link with MASTER is down"), True, False),
         (error_reply("ERR max number of clients reached"), False, False),
         (error_reply("READONLY You can't write against a read only replica."), True, False),
         (error_reply("NOREPLICAS Not enough good replicas to write."), True, False),

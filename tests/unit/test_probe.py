@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from redis.exceptions import RedisError
 
+from gateway.broker.primary import Primary
 from gateway.broker.probe import Probe
 from tests.support.wait import aeventually
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 def probe_that_meets(error: Exception, monkeypatch: pytest.MonkeyPatch) -> Probe:
     state = SimpleNamespace(connected=True, generation=1)
-    link = cast("Link", SimpleNamespace(state=state, probe_channel="probe"))
-    probe = Probe("redis://127.0.0.1:1/0", link, interval_seconds=0.001, deadline_seconds=1)
+    primary = Primary("redis://127.0.0.1:1/0", deadline_seconds=1)
+    link = cast("Link", SimpleNamespace(state=state, probe_channel="probe", url="redis://127.0.0.1:1/0"))
+    probe = Probe(primary, link, interval_seconds=0.001, deadline_seconds=1)
 
-    async def fail(_: bytes) -> None:
+    async def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(probe, "_publish", fail)
