@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.broker.latency import Latency
 from gateway.broker.link import Link
+from gateway.broker.primary import Primary
 from gateway.broker.probe import Probe
 from gateway.broker.retention import Retention
 from gateway.broker.streams import Streams as StreamReads
@@ -91,8 +92,9 @@ class Gateway:
                 max_payload_bytes=settings.max_event_bytes + MAX_HEAD_BYTES,
             ),
         )
+        self.primary = Primary(redis, deadline_seconds=settings.link_deadline_seconds)
         self.link = Link(
-            redis,
+            self.primary,
             partition,
             interest,
             self.hub,
@@ -102,7 +104,7 @@ class Gateway:
             turn_seconds=settings.turn_ms / 1000,
         )
         self.probe = Probe(
-            redis,
+            self.primary,
             self.link,
             interval_seconds=settings.probe_seconds,
             deadline_seconds=settings.link_deadline_seconds,
@@ -226,6 +228,7 @@ class Gateway:
             "revocations_in_sync": self.control.in_sync,
             "redis": {
                 "connected": link.connected,
+                "address": link.address,
                 "generation": link.generation,
                 "lost_seconds": round(lost_for, 3),
                 "round_trip_seconds": round(link.round_trip_seconds, 6),

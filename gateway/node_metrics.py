@@ -148,13 +148,20 @@ class NodeMetrics:
     def _of_redis(self) -> Iterable[Metric]:
         link, probe, interest = self.link.state, self.probe, self.interest
         catching_up = len(self.hub.replay.catch_up)
-        outcomes = {"heard": probe.heard_total, "silent": probe.silent_total, "failed": probe.failed_total}
+        outcomes = {
+            "heard": probe.heard_total,
+            "silent": probe.silent_total,
+            "failed": probe.failed_total,
+            "moved": probe.moved_total,
+        }
         yield gauge("redis_connected", "Whether the Redis link is up.", link.connected)
         yield counter("redis_generations", "Redis links made.", link.generation)
         yield gauge("redis_round_trip_seconds", "Last position read's round trip.", link.round_trip_seconds)
         yield gauge("redis_clock_offset_seconds", "Redis' clock minus ours.", self.link.clock.seconds or 0.0)
         yield gauge("redis_probe_round_trip_seconds", "Last heard probe's.", probe.round_trip_seconds)
         yield counters("redis_probes", "Probes through the publish path, by outcome.", "outcome", outcomes)
+        unknown = self.link.primary.unknown_total
+        yield counter("redis_primary_unknown", "Times that no sentinel named the primary.", unknown)
         yield gauge("streams_catching_up", "Streams still behind after a loss.", catching_up)
         yield gauge("redis_catch_up_seconds", "Until the last loss had healed.", link.catch_up_seconds)
         wanted, confirmed = len(interest.wanted), len(interest.wanted) - interest.unconfirmed

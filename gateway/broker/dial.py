@@ -1,6 +1,7 @@
 """To a connection that is fit for use: by the address as it resolves now, with RESP3, and checked.
 
-Every attempt resolves the name anew: after a failover it may lead elsewhere.
+Every attempt resolves the name anew: after a failover it may lead elsewhere. So may the sentinels, which are
+asked before (`gateway.broker.primary`); what they name has to say itself that it is a primary.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.broker.connection import Connection, Listener
 from gateway.protocol.epochs import History
 from publisher.channels import Partition
 from publisher.ids import Position
+from publisher.sentinel.answers import check_role
 
 _SCRIPT: Final = resources.files("publisher").joinpath("fanlight.lua").read_bytes()
 
@@ -54,15 +56,20 @@ async def dial(
     return connection
 
 
-async def shake_hands(connection: Connection, options: Mapping[str, Any], partition: Partition) -> Greeting:
+async def shake_hands(
+    connection: Connection, options: Mapping[str, Any], partition: Partition, *, named: bool = False
+) -> Greeting:
     """RESP3, the identity check, and what Redis does when its memory is full.
 
-    hiredis.ReplyError with Redis' own words where it refuses; ValueError where `meta` is not ours.
+    hiredis.ReplyError with Redis' own words where it refuses; ValueError where `meta` is not ours;
+    `NotThePrimary` where sentinels `named` a server that is none.
     """
     hello: list[str | int] = ["HELLO", 3]
     if options.get("password"):
         hello += ["AUTH", options.get("username") or "default", options["password"]]
-    await connection.ask(*hello, "SETNAME", "fanlight-gateway")
+    said = await connection.ask(*hello, "SETNAME", "fanlight-gateway")
+    if named:
+        check_role(said)
     position, epoch, breaks = await connection.ask("EVAL", _SCRIPT, 1, partition.meta, "check")
     history = History.parse(epoch.decode(), breaks.decode())
     info = await connection.ask("INFO", "memory")

@@ -11,9 +11,9 @@ import asyncio
 import math
 import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import hiredis
 from redis.asyncio.connection import parse_url
@@ -23,10 +23,12 @@ from gateway.broker.connection import Connection, Reads
 from gateway.broker.dial import dial, shake_hands
 from gateway.broker.generation import Generation, Refused
 from gateway.broker.ingest import Ingest
+from gateway.broker.primary import Primary
 from gateway.logs import get_logger
 from gateway.protocol.clock_offset import ClockOffset
 from gateway.protocol.interest import Interest
 from publisher.channels import Partition
+from publisher.sentinel.url import shown_address
 
 _COUNT_SECONDS: Final = 60.0
 _WORK: Final = 64
@@ -38,6 +40,8 @@ class LinkState:
     """What health checks and metrics say of the link."""
 
     connected: bool = False
+    address: str = ""
+    """Of the server that it was dialled at last: host and port, or a path."""
     generation: int = 0
     lost_at: float | None = None
     last_error: str = ""
@@ -52,7 +56,7 @@ class Link:
 
     def __init__(
         self,
-        url: str,
+        primary: Primary,
         partition: Partition,
         interest: Interest,
         ingest: Ingest,
@@ -70,7 +74,9 @@ class Link:
         self.probe_channel = partition.probe(secrets.token_hex(8))
         """This node's own, for `gateway.broker.probe`."""
         self.on_probe: Callable[[bytes], None] = _unheard
-        self._options = parse_url(url)
+        self.url = ""
+        """Of the server that it was dialled at last. A secret."""
+        self.primary = primary
         self._partition = partition
         self._interest = interest
         self._ingest = ingest
@@ -158,20 +164,28 @@ class Link:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(self._deadline_seconds):
+                self.url = await self.primary.url()
+                options = parse_url(self.url)
+                self.state.address = _shown(options)
                 connection = generation.connection = await dial(
-                    self._options,
+                    options,
                     generation,
                     user_timeout_seconds=self._deadline_seconds,
                     turn_seconds=self._turn_seconds,
                 )
-                greeting = await shake_hands(connection, self._options, self._partition)
+                greeting = await shake_hands(connection, options, self._partition, named=self.primary.named)
             if generation.lost.done():  # since the last answer
                 return generation.lost.result()
             self.state.connected = True
             self.state.generation += 1
             self.state.lost_at = None
             self.state.connected_at = asyncio.get_running_loop().time()
-            self._log.info("redis_connected", generation=self.state.generation, epoch=greeting.history.epoch)
+            self._log.info(
+                "redis_connected",
+                generation=self.state.generation,
+                epoch=greeting.history.epoch,
+                address=self.state.address,
+            )
             if greeting.policy != "noeviction":
                 advice = "set maxmemory-policy noeviction: evicted events are missing without an error"
                 self._log.warning("redis_may_evict", policy=greeting.policy, advice=advice)
@@ -211,6 +225,12 @@ class Link:
                 silent += 1
             if silent == most_silent:
                 generation.end(TimeoutError("Redis did not answer a position read"))
+
+
+def _shown(options: Mapping[str, Any]) -> str:
+    if "path" in options:
+        return str(options["path"])
+    return shown_address((options.get("host", "localhost"), options.get("port", 6379)))
 
 
 def _told(error: Exception | None) -> str:

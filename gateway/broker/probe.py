@@ -5,6 +5,10 @@ which events are published (a demoted primary answers too), nor that what is pub
 and then the node publishes to a channel of its own, over a connection whose address is resolved anew, and
 listens for it on the link. It is a bare PUBLISH that writes no key: a full Redis is no false alarm.
 
+Where sentinels name the primary they are asked first, and a link to another server than they name is given up
+at once: an old primary that is cut off from them lives on, and may well be heard. Sentinels that don't answer
+say nothing about the link.
+
 Silence means that the link is given up, provided that this process was not the one that was late (its
 socket has been read dry), and that the PUBLISH itself succeeded on a link that is still the same.
 """
@@ -20,16 +24,20 @@ from redis.exceptions import RedisError
 
 from gateway.logs import get_logger
 from publisher.async_client import AsyncClient
+from publisher.sentinel.answers import PrimaryUnknown
 
 if TYPE_CHECKING:
     from gateway.broker.link import Link
+    from gateway.broker.primary import Primary
 
 
 class Probe:
     """One node's probe of its own link."""
 
-    def __init__(self, url: str, link: Link, *, interval_seconds: float, deadline_seconds: float) -> None:
-        self._url = url
+    def __init__(
+        self, primary: Primary, link: Link, *, interval_seconds: float, deadline_seconds: float
+    ) -> None:
+        self._primary = primary
         self._link = link
         self._interval_seconds = interval_seconds
         self._deadline_seconds = deadline_seconds
@@ -43,6 +51,8 @@ class Probe:
         """Probes that were published and not heard: each has cost the link its generation."""
         self.failed_total = 0
         """Probes that could not be published, which says nothing about the link."""
+        self.moved_total = 0
+        """How often the sentinels named another server than the link's, which has cost it its generation."""
 
     async def run(self) -> None:
         """Probe for as long as the node lives."""
@@ -65,18 +75,39 @@ class Probe:
         started = perf_counter()
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                await self._publish(token)
+                url = await self._url()
+                if url != self._link.url:
+                    self._moved(generation)
+                    return
+                await self._publish(url, token)
         except (RedisError, OSError) as error:
             self.failed_total += 1
             self._log.warning("probe_not_published", error=f"{type(error).__name__}: {error}")
             return
         if await self._silent(heard):
-            if self._link.state.connected and self._link.state.generation == generation:
+            if self._is(generation):
                 self.silent_total += 1
                 self._link.restart("a probe was published, and not heard")
             return
         self.heard_total += 1
         self.round_trip_seconds = perf_counter() - started
+
+    async def _url(self) -> str:
+        """Where to publish."""
+        try:
+            return await self._primary.url()
+        except PrimaryUnknown as error:
+            self._log.warning("primary_unknown", error=str(error))
+            return self._link.url
+
+    def _moved(self, generation: int) -> None:
+        if self._is(generation):
+            self.moved_total += 1
+            self._link.restart("the sentinels name another primary")
+
+    def _is(self, generation: int) -> bool:
+        """Whether the link is still that one."""
+        return self._link.state.connected and self._link.state.generation == generation
 
     async def _silent(self, heard: asyncio.Future[None]) -> bool:
         """Whether nothing was heard within the deadline, in short waits: a loop that was stopped for
@@ -91,7 +122,7 @@ class Probe:
             silent += not self._link.reads.behind_since(reads)
         return True
 
-    async def _publish(self, token: bytes) -> None:
-        client = AsyncClient.from_url(self._url, most_calls=1, deadline_seconds=self._deadline_seconds)
+    async def _publish(self, url: str, token: bytes) -> None:
+        client = AsyncClient.from_url(url, most_calls=1, deadline_seconds=self._deadline_seconds)
         async with aclosing(client):
             await client.run(lambda redis: redis.publish(self._link.probe_channel, token))

@@ -57,7 +57,7 @@ def test_livez(gateway: GatewayProcess) -> None:
 
 
 async def test_readyz_says_what_the_node_knows(
-    gateway: GatewayProcess, channel: str, connect: Connect
+    gateway: GatewayProcess, redis_server: RedisServer, channel: str, connect: Connect
 ) -> None:
     await connect(events_url(gateway, channel))
     # Noted with each position read, the first of which may be under way.
@@ -68,6 +68,7 @@ async def test_readyz_says_what_the_node_knows(
     assert body == {"status": "ok", "accepting": True, "streams": 1, "revocations_in_sync": True}
     assert link.pop("round_trip_seconds") > 0
     assert link.pop("probe_round_trip_seconds") >= 0
+    assert link.pop("address") == f"{redis_server.host}:{redis_server.port}"
     assert link == {"connected": True, "generation": 1, "lost_seconds": 0.0, "last_error": ""}
 
 

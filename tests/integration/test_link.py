@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.broker import link as link_module
 from gateway.broker.dial import shake_hands
 from gateway.broker.link import Link
+from gateway.broker.primary import Primary
 from gateway.broker.probe import Probe
 from gateway.hub.hub import Hub
 from gateway.protocol.interest import Interest
@@ -36,7 +37,9 @@ class Node:
         self.interest = Interest()
         self.hub = Hub(self.interest)
         options = {"reconnect_max_seconds": 0.1, **options}
-        self.link = Link(url, Partition(prefix), self.interest, self.hub, **options)
+        self.link = Link(
+            Primary(url, deadline_seconds=5), Partition(prefix), self.interest, self.hub, **options
+        )
         self.hub.wire(self.link, _NoLog())
 
 
@@ -112,7 +115,7 @@ async def test_a_node_that_is_late_keeps_its_link(redis_server: RedisServer, pre
 async def test_a_probe_of_a_node_that_is_late_costs_no_link(redis_server: RedisServer, prefix: str) -> None:
     """What it published stands behind six seconds of work, too."""
     node = Node(redis_server.url, prefix)
-    probe = Probe(redis_server.url, node.link, interval_seconds=0.05, deadline_seconds=2)
+    probe = Probe(node.link.primary, node.link, interval_seconds=0.05, deadline_seconds=2)
     node.link.on_probe = probe.heard
     heard = 0
 
@@ -210,9 +213,9 @@ async def test_a_link_that_is_lost_with_its_last_greeting_does_not_begin(
     node = Node(redis_server.url, prefix)
     in_sync: list[bool] = []
 
-    async def lost_at_first(connection: Connection, *arguments: Any) -> Greeting:
+    async def lost_at_first(connection: Connection, *arguments: Any, named: bool) -> Greeting:
         in_sync.append(node.hub.node.in_sync)
-        greeting = await shake_hands(connection, *arguments)
+        greeting = await shake_hands(connection, *arguments, named=named)
         if len(in_sync) == 1:
             connection.abort(ConnectionResetError("lost"))
         return greeting

