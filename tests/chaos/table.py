@@ -17,6 +17,8 @@ from tests.chaos.disk import NoDisk, full_disk, small_disk, world_on
 from tests.chaos.faults import TABLE
 from tests.chaos.judge import Worlds, judge
 from tests.chaos.rolling import ProxiedWorld, VanishingWorld, rolling_restart, vanished_host
+from tests.chaos.sentinel import TABLE as SENTINEL_TABLE
+from tests.chaos.sentinel import SentinelWorld
 from tests.chaos.world import Row
 from tests.support.proxies import PROXIES
 from tests.support.redis_server import BINARY_VARIABLE, find_binary
@@ -38,6 +40,8 @@ async def measure() -> list[Row]:
             rows.append(_sound(await all_come_back_at_once(world, 1000)))
     finally:
         worlds.close()
+    with SentinelWorld() as watched:
+        rows += [_sound(await judge(watched, [fault])) for fault in SENTINEL_TABLE.values()]
     try:
         with small_disk() as disk, world_on(disk) as small:
             rows.append(_sound(await full_disk(small, disk)))

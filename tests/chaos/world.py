@@ -66,19 +66,25 @@ class World:
             self.server.start()
             self.publishing = stack.enter_context(Proxy(self.server.port))
             self.links = [stack.enter_context(Proxy(self.server.port)) for _ in range(self._gateways)]
-            self.gateways = [
-                GatewayProcess(redis_url=link.url, prefix=PREFIX, **self._settings) for link in self.links
-            ]
-            for gateway in self.gateways:
-                stack.callback(gateway.close)
-                gateway.start(wait=False)
-            for gateway in self.gateways:
-                gateway.wait_ready()
+            self._start_gateways(stack, [link.url for link in self.links])
             self._stack = stack.pop_all()
         return self
 
+    def _start_gateways(self, stack: ExitStack, urls: Sequence[str]) -> None:
+        self.gateways = [GatewayProcess(redis_url=url, prefix=PREFIX, **self._settings) for url in urls]
+        for gateway in self.gateways:
+            stack.callback(gateway.close)
+            gateway.start(wait=False)
+        for gateway in self.gateways:
+            gateway.wait_ready()
+
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    @property
+    def publishing_url(self) -> str:
+        """Where publishers find the server."""
+        return self.publishing.url
 
     @property
     def proxies(self) -> list[Proxy]:
@@ -217,7 +223,7 @@ class Run:
         """By others than the writers."""
 
     def _writer(self, channels: Sequence[str], habits: Habits, *, begin_at: int = 1) -> Writer:
-        return Writer(self.world.publishing.url, PREFIX, channels, habits, begin_at=begin_at)
+        return Writer(self.world.publishing_url, PREFIX, channels, habits, begin_at=begin_at)
 
     def own_numbers(self) -> int:
         """Where the numbers of a further publisher begin. An event's number is its idempotency key, so two
