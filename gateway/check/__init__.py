@@ -7,6 +7,7 @@ what to change. What could not be found out is a note, never an ok.
     demand.py     what a node with these settings asks of Redis and of the machine
     rights.py     every command that a gateway and a publisher run, as it can be tried without an effect
     server.py     Redis
+    sentinels.py  those that name the primary
     access.py     keys and certificates
     machine.py    descriptors, the kernel's limits, ports
 """

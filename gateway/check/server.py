@@ -47,6 +47,8 @@ class Server:
     cluster: bool = False
     replica: bool = False
     replicas: int = 0
+    replicas_in_sync: int = 0
+    min_replicas_to_write: int | None = None
     policy: str | None = None
     max_memory_bytes: int | None = None
     used_memory_bytes: int | None = None

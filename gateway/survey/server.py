@@ -25,23 +25,27 @@ from redis.retry import Retry
 
 from gateway.check.rights import Denial, Right, rights
 from gateway.check.server import Reached, Server
+from gateway.settings import redact_url
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
 _ROUND_TRIPS: Final = 20
-_CONFIG: Final = ("appendonly", "save", "client-output-buffer-limit", "timeout")
+_CONFIG: Final = ("appendonly", "save", "client-output-buffer-limit", "timeout", "min-replicas-to-write")
+_IN_SYNC_SECONDS: Final = 10
+"""How long ago a replica that is in sync was heard of, at most."""
 
 
-def look_at_server(settings: Settings) -> Server:
-    """All that can be found out; where Redis can't be used, why."""
-    server = Server(settings.redis_address, publishes=settings.publish_token is not None)
-    options: dict[str, Any] = parse_url(settings.redis_url)  # type: ignore[no-untyped-call]
+def look_at_server(settings: Settings, url: str | None = None) -> Server:
+    """All that can be found out; why not, where not. `url`: of the primary that sentinels name."""
+    url = url or settings.redis
+    server = Server(redact_url(url), publishes=settings.publish_token is not None)
+    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
     unreachable = _knock(options, settings.link_deadline_seconds)
     if unreachable is not None:
         return replace(server, reached=unreachable[0], detail=unreachable[1])
     client = redis.Redis.from_url(
-        settings.redis,
+        url,
         protocol=2,
         retry=Retry(NoBackoff(), 0),
         socket_timeout=settings.link_deadline_seconds,
@@ -52,7 +56,7 @@ def look_at_server(settings: Settings) -> Server:
         try:
             return _asked(client, settings.prefix, replace(server, user=options.get("username") or "default"))
         except (RedisError, OSError) as error:
-            reached = _why(error, tls=settings.redis_url.startswith("rediss:"))
+            reached = _why(error, tls=url.startswith("rediss:"))
             return replace(server, reached=reached, detail=str(error))
 
 
@@ -102,6 +106,8 @@ def _asked(client: redis.Redis, prefix: str, server: Server) -> Server:
         cluster=info.get("redis_mode") == "cluster",
         replica=info.get("role") == "slave",
         replicas=int(info.get("connected_slaves", 0)),
+        replicas_in_sync=_in_sync(info),
+        min_replicas_to_write=_number(config.get("min-replicas-to-write")),
         policy=info.get("maxmemory_policy"),
         max_memory_bytes=info.get("maxmemory"),
         used_memory_bytes=info.get("used_memory"),
@@ -113,10 +119,22 @@ def _asked(client: redis.Redis, prefix: str, server: Server) -> Server:
         clients=info.get("connected_clients"),
         max_clients=info.get("maxclients"),
         output_limit_bytes=_output_limit(config.get("client-output-buffer-limit")),
-        idle_timeout_seconds=int(config["timeout"]) if "timeout" in config else None,
+        idle_timeout_seconds=_number(config.get("timeout")),
         user=str(user) if user is not None else server.user,
         denied=_denied(client, prefix),
     )
+
+
+def _in_sync(info: Mapping[str, Any]) -> int:
+    """How many replicas get what is written, as `slave0:ip=...,state=online,offset=...,lag=0` says."""
+    replicas = (value for name, value in info.items() if re.fullmatch(r"slave\d+", name))
+    return sum(
+        item.get("state") == "online" and 0 <= item.get("lag", -1) <= _IN_SYNC_SECONDS for item in replicas
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _allowed(call: Any) -> Any:

@@ -12,7 +12,7 @@ answers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from publisher.sentinel.url import Address, shown_address
@@ -56,6 +56,8 @@ class Named:
     epoch: int
     """-1 where it does not tell: the user may not run SENTINEL MASTER."""
     address: Address
+    others: int | None = field(default=None, compare=False)
+    """How many other sentinels it knows; None where it does not tell."""
 
 
 def named(master: object, address: object) -> Named:
@@ -68,8 +70,13 @@ def named(master: object, address: object) -> Named:
     try:
         match address:
             case [bytes() | str() as host, bytes() | str() as port]:
-                epoch = _pairs(master).get("config-epoch", "-1")
-                return Named(int(_text(epoch)), (_text(host), int(port)))
+                fields = {name: _text(value) for name, value in _pairs(master).items()}
+                others = fields.get("num-other-sentinels")
+                return Named(
+                    int(fields.get("config-epoch", "-1")),
+                    (_text(host), int(port)),
+                    int(others) if others is not None else None,
+                )
     except ValueError:
         pass
     raise ValueError("gave an answer that is not a sentinel's")

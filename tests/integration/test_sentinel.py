@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.settings import Settings
+from gateway.survey import survey
 from publisher import AsyncPublisher, Publisher, RedisUnreachable
 from tests.support.fake_redis import FakeRedis
 from tests.support.gateway_process import GatewayProcess
@@ -194,3 +196,32 @@ async def test_an_open_connection_is_left_when_another_server_is_named(
                 length = redis_server.client().xlen(key)
                 await there()
                 assert redis_server.client().xlen(key) == length
+
+
+@needs_sentinels
+def test_check_looks_at_the_sentinels_and_at_the_primary_that_they_name(servers: SentinelServers) -> None:
+    servers.wait_whole()
+    login = give_rights(servers, PASSWORD)
+    few = f"?sentinel_username={login}&sentinel_password={PASSWORD}"
+    wrong = f"?sentinel_username={login}&sentinel_password=wrong-{PASSWORD}"
+    asked: list[tuple[str, dict[str, str]]] = [
+        (
+            servers.url,
+            {
+                "sentinels": "3 of 3 name a primary 'mymaster'",
+                "sentinel primary": f"all that answer name 127.0.0.1:{servers.primary.port}",
+                "sentinel quorum": "reached: they can agree on a failover",
+                "redis replicas": "2 of 2 in sync",
+                "redis role": "a primary with 2 replicas",
+            },
+        ),
+        (servers.url_of(query=few), {"sentinels": "3 of 3 name", "sentinel quorum": "not told"}),
+        (servers.url_of(query=wrong), {"sentinels": "0 of 3 name a primary"}),
+        (servers.url.replace("mymaster", "other"), {"sentinels": "does not know a primary of this name"}),
+    ]
+    for url, told in asked:
+        settings = Settings(redis_url=url, port=0, admin_port=0)
+        found = {finding.subject: finding for finding in survey(settings)}
+        for subject, text in told.items():
+            assert text in found[subject].text, found[subject]
+        assert PASSWORD not in str(found)

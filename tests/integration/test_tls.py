@@ -6,6 +6,7 @@ On an installed server that speaks TLS, which Debian's redis-server does and the
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tests.support.gateway_process import GatewayProcess
 from tests.support.http import events_path, request
 from tests.support.processes import free_port
 from tests.support.redis_server import RedisServer
+from tests.support.sentinels import SERVICE, Sentinel
 from tests.support.streams import metrics
 from tests.support.tokens import SECRET, token
 from tests.support.wait import aeventually, eventually
@@ -50,9 +52,16 @@ class Tls:
         options = {"tls-port": str(self.port), "tls-cert-file": certificate, "tls-key-file": certificate}
         options |= {"tls-ca-cert-file": self.good, "tls-auth-clients": "no"}
         self.server = RedisServer(binary=binary, options=options)
+        self.sentinel = Sentinel(binary, directory / "sentinel", free_port(), secrets.token_hex(20))
+        self.sentinel.login = "someone", CANARY
+        self.sentinel.options = {**options, "tls-port": str(free_port()), "tls-replication": "yes"}
 
     def url(self, host: str = HOST, port: int = 0) -> str:
         return f"rediss://someone:{CANARY}@{host}:{port or self.port}/0"
+
+    def sentinel_url(self, host: str = HOST) -> str:
+        port = self.sentinel.options["tls-port"]
+        return f"rediss+sentinel://someone:{CANARY}@{host}:{port}/{SERVICE}"
 
     def plain_client(self) -> redis.Redis:
         """Who says neither HELLO nor a password."""
@@ -80,14 +89,18 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
         server.client().execute_command(  # type: ignore[no-untyped-call]
             "ACL SETUSER", "someone", "on", f">{CANARY}", "~*", "&*", "+@all"
         )
-        yield prepared
+        with closing(prepared.sentinel):
+            prepared.sentinel.configure(prepared.port, [], [])
+            prepared.sentinel.start()
+            yield prepared
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["one server", "named by a sentinel"])
 async def test_everything_goes_over_tls(
-    tls: Tls, start_gateway: StartGateway, connect: Connect, prefix: str, channel: str
+    tls: Tls, start_gateway: StartGateway, connect: Connect, prefix: str, channel: str, named: bool
 ) -> None:
     """The link, the reads, the probe, tickets, both publishers, POST /publish and the command."""
-    url, ca_file = tls.url(), tls.good
+    url, ca_file = tls.sentinel_url() if named else tls.url(), tls.good
     gateway = start_gateway(
         redis_url=url, redis_ca_file=ca_file, jwt_secret=SECRET, anonymous_subscribe=None, probe_seconds=0.1
     )

@@ -52,7 +52,12 @@ class Sentinel:
     def __init__(self, binary: str, directory: Path, port: int, id_: str) -> None:
         self.port = port
         self.id = id_
+        directory.mkdir()
         self._config = directory / "sentinel.conf"
+        self.options: dict[str, str] = {}
+        """More lines of its configuration."""
+        self.login = SENTINEL_USER, _PASSWORD
+        """At the servers."""
         self._runner = sentinel_runner(binary, self._config)
         self._client = redis.Redis(
             host="127.0.0.1",
@@ -68,12 +73,13 @@ class Sentinel:
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {self._config.parent}",
+            *(f"{name} {value}" for name, value in self.options.items()),
             f"sentinel myid {self.id}",
             f"sentinel monitor {SERVICE} 127.0.0.1 {primary_port} 2",
             f"sentinel down-after-milliseconds {SERVICE} {_PATIENT_MS}",
             f"sentinel failover-timeout {SERVICE} 1500",
-            f"sentinel auth-user {SERVICE} {SENTINEL_USER}",
-            f"sentinel auth-pass {SERVICE} {_PASSWORD}",
+            f"sentinel auth-user {SERVICE} {self.login[0]}",
+            f"sentinel auth-pass {SERVICE} {self.login[1]}",
             *(f"sentinel known-replica {SERVICE} 127.0.0.1 {port}" for port in replica_ports),
             *(f"sentinel known-sentinel {SERVICE} 127.0.0.1 {other.port} {other.id}" for other in others),
         ]
@@ -166,7 +172,6 @@ class SentinelServers:
             binary = find_binary()
             for number in range(self._count):
                 directory = Path(self._directory.name) / str(number)
-                directory.mkdir()
                 sentinel = Sentinel(binary, directory, free_port(), secrets.token_hex(20))
                 stack.callback(sentinel.close)
                 self.sentinels.append(sentinel)
