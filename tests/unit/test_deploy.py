@@ -11,11 +11,17 @@ import pytest
 import yaml
 
 from gateway.settings import ENV_PREFIX, Settings
+from publisher.sentinel.url import SentinelUrl
 from tests.support.proxies import DEPLOY
 
 ROOT = DEPLOY.parent
 DEFAULTS = Settings.model_validate({})
-FILES = ["Dockerfile", "deploy/compose.yaml", "deploy/systemd/fanlight.service"]
+FILES = [
+    "Dockerfile",
+    "deploy/compose.yaml",
+    "deploy/compose.sentinel.yaml",
+    "deploy/systemd/fanlight.service",
+]
 CHART = DEPLOY / "helm/fanlight"
 SUPERVISOR_GRACE_SECONDS = 10
 
@@ -124,6 +130,33 @@ def test_the_gateways_have_the_names_and_ports_of_compose(file: str) -> None:
     named = set(re.findall(r"\b(gateway-\d+):(\d+)", (DEPLOY / file).read_text()))
     port = DEFAULTS.admin_port if file.startswith("prometheus") else DEFAULTS.port
     assert named == {(name, str(port)) for name in services() if name.startswith("gateway-")}
+
+
+def test_compose_with_sentinels_names_what_it_starts() -> None:
+    document = yaml.safe_load((DEPLOY / "compose.sentinel.yaml").read_text())
+    added = document["services"]
+    for name, service in added.items():
+        assert set(service) <= KEYS
+        if name.startswith("gateway-"):
+            url = SentinelUrl.parse(service["environment"]["FANLIGHT_REDIS_URL"])
+            sentinels = {(other, 26379) for other in added if other.startswith("sentinel-")}
+            assert set(url.sentinels) == sentinels
+        elif name.startswith("sentinel-"):
+            [monitored] = re.findall(r"sentinel monitor (\S+) (\S+) 6379 2", service["command"][-1])
+            assert monitored == (url_service(added), "redis")
+        else:
+            command = service["command"]
+            assert command[command.index("--replica-announce-ip") + 1] == name
+            assert command[command.index("--min-replicas-to-write") + 1] == "1"
+            assert "noeviction" in command
+            if name != "redis":  # the rest is in compose.yaml
+                assert command[-3:] == ["--replicaof", "redis", "6379"]
+                assert service["image"] == services()["redis"]["image"]
+                assert service["volumes"][0].partition(":")[0] in document["volumes"]
+
+
+def url_service(added: dict[str, dict[str, Any]]) -> str:
+    return SentinelUrl.parse(added["gateway-1"]["environment"]["FANLIGHT_REDIS_URL"]).service
 
 
 def test_grafana_finds_prometheus_and_the_dashboard() -> None:
