@@ -33,8 +33,8 @@ SENTINEL_LOGIN = "fanlight-asks"
 _PASSWORD = "test-password"
 _PATIENT_MS, _QUICK_MS = 60_000, 1200
 _PERIODS = {
-    # What is older than five of these does not count when a replica is chosen; and a server that has become the
-    # primary gets its first ping after one, which has to be well before it is taken for dead.
+    # What is older than five of these does not count when a replica is chosen; and a server that has become
+    # the primary gets its first ping after one, which has to be well before it is taken for dead.
     "ping-period": 500,
     "info-period": 200,
     "ask-period": 200,
