@@ -134,9 +134,10 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._request_count > requests and self._messages:
             self._body = self._messages[-1][1]
-            if not waiting:  # nothing but this request, which is complete
+            if not waiting:
                 self._held_bytes = 0
-                return
+                if len(self._messages) == 1:  # nothing but this request, which is complete
+                    return
         if not in_body and not self._force_close:
             self._held_bytes += len(data)
             if self._held_bytes > self._bounds.line_bytes + self._bounds.header_bytes:
