@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.settings import Settings
@@ -25,7 +27,8 @@ TABLE = [
 
 @pytest.mark.parametrize(("workers", "part"), TABLE)
 def test_limits_of_the_node_are_divided(workers: int, part: tuple[float, ...]) -> None:
-    node = Settings.model_construct(**dict(zip(LIMITS, TABLE[0][1], strict=True)), hot_tail_bytes=100_000)
+    values: dict[str, Any] = dict(zip(LIMITS, TABLE[0][1], strict=True))
+    node = Settings.model_construct(**values, hot_tail_bytes=100_000)
     own = share(node.model_copy(update={"workers": workers}), 8080)
     assert tuple(getattr(own, name) for name in LIMITS) == part
     assert own.port == 8080
