@@ -292,6 +292,11 @@ async def test_a_wiped_redis_is_told_and_what_is_known_stays(
     assert (record["level"], record["reason"]) == ("warning", "epoch")
     await aeventually(lambda: metrics(gateway)["fanlight_revocations_in_sync"] == 1)
     assert refused(gateway, "a", token=old("a", sub="42")) == "revoked"
+    later = start_gateway(redis_url=own_redis.url, **SETTINGS)
+    served = await connect(events_url(later, "a"), headers=bearer(old("a", sub="42")))
     with Publisher(own_redis.url, prefix=gateway.settings["prefix"]) as publisher:
         publisher.revoke(subject="43")
+        publisher.revoke(subject="42")  # once more, as docs/security.md says
     await ends(stream)
+    await ends(served)
+    assert refused(later, "a", token=old("a", sub="42")) == "revoked"
