@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from bench.crowd import Crowd
 from bench.load import Audience, Load
 from bench.machine import cores, resident_bytes
-from bench.scenarios import LATE_SECONDS, Effort, Measured, Window, counted
+from bench.scenarios import LATE_SECONDS, Effort, Measured, Window, counted, paced
 from bench.subjects import Fanlight
+
+if TYPE_CHECKING:
+    from bench.publishing import PublisherProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,62 @@ class Storm:
         measured.numbers["live_seconds"] = answer["seconds"]
         measured.numbers["pages_a_channel"] = pages / channels
         return measured
+
+
+@dataclass(frozen=True, slots=True)
+class Unasked:
+    """Streams that get events while a crowd of connections never gets as far as a request: silent, or
+    dripping header bytes. The streams' latency is told in ratio to that before the crowd came."""
+
+    audience: Audience
+    rate: float
+    connections: int
+    drip: bool
+
+    def measure(self, effort: Effort) -> Measured:
+        measured = Measured()
+        load_core = cores().load
+        with (
+            Fanlight() as subject,
+            Load(core=load_core) as load,
+            subject.publishing(self.audience.channels) as publisher,
+        ):
+            [pid] = subject.pids
+            load.open(self.audience, [subject.port])
+            before = self._deliver(load, publisher, effort.seconds)
+            empty_bytes = resident_bytes(pid)
+            window = Window(subject)
+            crowd = Crowd(subject.port, self.connections, drip=self.drip, pid=pid, core=load_core)
+            with window.over(measured), crowd:
+                reports = []
+                while not crowd.done:  # it is there for as long as its members may be
+                    reports.append(self._deliver(load, publisher, 1.0))
+            after = self._deliver(load, publisher, effort.seconds)
+            refused = subject.metric("fanlight_limits_hit_total", label="connections")
+            expired = subject.metric("fanlight_limits_hit_total", label="header_seconds")
+            measured.numbers |= {
+                "closed_seconds": crowd.longest_seconds,
+                "refused": refused,
+                "expired": expired,
+                "resident_growth_bytes": float(crowd.peak_bytes - empty_bytes),
+                "bytes_a_connection": (crowd.peak_bytes - empty_bytes) / max(expired, 1),
+                "p50_ms": statistics.median(report["p50_ms"] for report in reports),
+                "p50_ratio": statistics.median(report["p50_ms"] for report in reports) / before["p50_ms"],
+                "max_ms": max(report["max_ms"] for report in reports),
+                "max_ms_before": before["max_ms"],
+                "lost": sum(report["lost"] for report in (before, *reports, after)),
+                "violations": after["violations"],
+                "gaps": after["gaps"],
+                "ended": after["ended"],
+            }
+        return measured
+
+    def _deliver(self, load: Load, publisher: PublisherProcess, seconds: float) -> dict[str, Any]:
+        load.mark()
+        sent = paced(publisher, self.rate, seconds)
+        due = self.audience.deliveries(sent["first"], sent["published"])
+        report = load.wait(due, seconds=LATE_SECONDS)
+        return {**report, "lost": due - report["deliveries"]}
 
 
 def _until_streams(subject: Fanlight, count: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from bench.connection_scenarios import Accepting, Idle, Storm
+from bench.connection_scenarios import Accepting, Idle, Storm, Unasked
 from bench.load import Audience
 from bench.publish_scenarios import ByLibrary, OverHttp
 from bench.scenarios import Fanout, Saturation, Scenario
@@ -125,6 +125,25 @@ ROWS = (
             *ALL_DELIVERED,
             Target("live_seconds", 4, label="all were cut"),
             Target("pages_a_channel", 5, label="all were cut"),
+        ),
+    ),
+    Row(
+        "unasked",
+        "Unasked: 10,000 connections that never become a request, beside 100 streams that get 50 events/s",
+        {
+            SUBJECT: Unasked(Audience(100), 50, 10_000, drip=False),
+            "header bytes drip": Unasked(Audience(100), 50, 10_000, drip=True),
+        },
+        tuple(
+            target
+            for label in (SUBJECT, "header bytes drip")
+            for target in (
+                Target("closed_seconds", 12, label=label),
+                Target("bytes_a_connection", 16 * 1024, label=label),
+                Target("p50_ratio", 2, label=label),
+                Target("lost", 0, exact=True, label=label),
+                Target("ended", 0, exact=True, label=label),
+            )
         ),
     ),
     Row(

@@ -101,11 +101,11 @@ class Fanlight(Subject):
     def pids(self) -> list[int]:
         return [self.gateway.pid]
 
-    def metric(self, name: str) -> float:
-        """The sum of a metric over its labels."""
+    def metric(self, name: str, *, label: str = "") -> float:
+        """The sum of a metric over its labels, or over those samples that have this label's value."""
         _, text = self.gateway.admin_get("/metrics")
         lines = [line for line in text.decode().splitlines() if line.partition("{")[0].split(" ")[0] == name]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        return sum(float(line.rpartition(" ")[2]) for line in lines if not label or f'="{label}"' in line)
 
 
 class Bare(Subject):
