@@ -63,6 +63,7 @@ def test_connections_of_an_address(share_gateway: StartGateway) -> None:
         with idle(gateway, 1, host="127.0.0.1", source="127.0.0.2") as later:
             assert is_served(later[0]), "its place is free again"
     assert metrics(gateway)[OF_ADDRESS] == 2
+    assert "Traceback" not in gateway.log, "who is refused costs next to nothing"
 
 
 def test_connections_of_a_network_of_ipv6(share_gateway: StartGateway) -> None:
