@@ -221,8 +221,10 @@ async def test_idle_and_dripping_connections_are_closed_and_others_served(
         assert metrics(gateway)["fanlight_connections"] <= 300
         assert metrics(gateway)["fanlight_streams_open"] == 1, "who was there is there"
 
+        drips = iter(range(100))  # more fields than aiohttp takes would be an end of another kind
+
         def drip() -> bool:
-            for client in clients[1::50]:
+            for client in clients[1::50] if next(drips, None) is not None else []:
                 with suppress(OSError):
                     client.send(b"X-A: 1\r\n")
             return metrics(gateway)["fanlight_connections"] == 0
