@@ -1,7 +1,7 @@
 """What a verified token says (JWT, RFC 7519): whether it holds now and here, and what its bearer may do.
 
     {"iat": 1799999400, "exp": 1800000000, "sub": "42", "jti": "9f3c",
-     "fanlight": {"subscribe": ["orders.42", "public.*"], "publish": [], "disconnect": false}}
+     "fanlight": {"subscribe": ["orders.42", "public.*"], "publish": [], "presence": [], "disconnect": false}}
 
 `exp` is required. A claim of a wrong type refuses the token; claims that are not named here are ignored.
 """
@@ -64,13 +64,14 @@ def grant_of(payload: bytes, rules: Rules, now: float) -> Grant:
     if not isinstance(own, dict):
         raise Refused(Refusal.CLAIMS, f"The token's claim {CLAIM} is not an object.")
     subscribe, publish = _patterns(own, "subscribe"), _patterns(own, "publish")
+    presence = _patterns(own, "presence")
     channel = rules.personal.of(subject) if rules.personal is not None and subject else None
     if channel is not None:
         subscribe |= Patterns([channel])
     disconnect = own.get("disconnect", False)
     if not isinstance(disconnect, bool):
         raise Refused(Refusal.CLAIMS, f"{CLAIM}.disconnect in the token is neither true nor false.")
-    return Grant(subscribe, publish, expires_at, subject, token_id, issued_at, disconnect)
+    return Grant(subscribe, publish, expires_at, subject, token_id, issued_at, disconnect, presence)
 
 
 def _object(payload: bytes) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Grant:
     issued_at: float | None = None
     disconnect: bool = False
     """Whether it allows to revoke."""
+    presence: Patterns = field(default_factory=Patterns)
+    """Of which channels it allows to know how many follow them."""
 
     @property
     def bearer(self) -> Bearer:
@@ -61,6 +63,13 @@ class Grant:
             raise Refused(Refusal.MISSING, detail)
         raise Refused(Refusal.NOT_GRANTED, f"The token does not allow to subscribe to {denied}.")
 
+    def check_presence(self, channels: Iterable[Channel]) -> None:
+        """Raises `Refused`, which names the first of these channels whose followers may not be counted."""
+        denied = self.presence.denied(channels)
+        if denied is not None:
+            detail = f"It takes a token with fanlight.presence to know how many follow {denied}."
+            raise Refused(Refusal.MISSING if self.anonymous else Refusal.NOT_GRANTED, detail)
+
     def check_expiry(self, now: float) -> None:
         """Raises `Refused` if it is over by now, in Unix seconds."""
         if self.expires_at <= now:
@@ -69,18 +78,24 @@ class Grant:
     def dump(self) -> bytes:
         """For a ticket: it is for reading, so it holds nothing else."""
         bearer = self.subject, self.token_id, self.issued_at
-        return json.dumps([list(self.subscribe.texts), self.expires_at, *bearer]).encode()
+        patterns = [list(these.texts) for these in (self.subscribe, self.presence)]
+        return json.dumps([*patterns, self.expires_at, *bearer]).encode()
 
     @classmethod
     def load(cls, data: bytes, now: float) -> Grant:
         """What `dump` wrote. It has lain in Redis, so it is checked. Raises `Refused`."""
         try:
-            texts, expires_at, subject, token_id, issued_at = strict_json.parse(data)
-            if not isinstance(texts, list) or not all(isinstance(x, str | None) for x in (subject, token_id)):
+            subscribe, presence, expires_at, subject, token_id, issued_at = strict_json.parse(data)
+            if not (isinstance(subscribe, list) and isinstance(presence, list)):
+                raise ValueError
+            if not all(isinstance(name, str | None) for name in (subject, token_id)):
                 raise ValueError
             if not math.isfinite(expires_at) or not math.isfinite(issued_at or 0):
                 raise ValueError
-            grant = cls(Patterns(texts), Patterns(), float(expires_at), subject, token_id, issued_at)
+            bearer = subject, token_id, issued_at
+            grant = cls(
+                Patterns(subscribe), Patterns(), float(expires_at), *bearer, presence=Patterns(presence)
+            )
         except (ValueError, TypeError, OverflowError, InvalidPattern):
             raise Refused(Refusal.TICKET, "The ticket can't be read: get a new one from /ticket.") from None
         if grant.expires_at <= now:

@@ -39,7 +39,7 @@ NOBODY: Final = (
     "This gateway lets nobody subscribe yet. Set jwt_secret, jwt_keys_file or jwks_url, so that it can check "
     "tokens, or anonymous_subscribe for what everybody may follow."
 )
-EVERYTHING: Final = Grant(publish=Patterns(["*"]), disconnect=True)
+EVERYTHING: Final = Grant(publish=Patterns(["*"]), disconnect=True, presence=Patterns(["*"]))
 """What the bearer of the publish token may do."""
 _MISSING: Final = "Send a token, as Authorization: Bearer <token>."
 _NO_KEYS: Final = (

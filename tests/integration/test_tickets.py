@@ -177,8 +177,8 @@ def test_who_can_read_redis_finds_no_ticket(
     [key] = client.scan_iter(f"{Partition(prefix).tag}:ticket:*")
     assert key == f"{Partition(prefix).tag}:ticket:{hashlib.sha256(given.encode()).hexdigest()}".encode()
     assert 0 < client.pttl(key) <= 30_000
-    texts, expires_at, subject, token_id, issued_at = json.loads(client.get(key) or b"")
-    assert (texts, subject, token_id) == (["a"], "42", None)
+    subscribe, presence, expires_at, subject, token_id, issued_at = json.loads(client.get(key) or b"")
+    assert (subscribe, presence, subject, token_id) == (["a"], [], "42", None)
     assert issued_at is None or issued_at <= time.time()
     assert before + 58 <= expires_at <= before + 62
     assert given.encode() not in (client.get(key) or b"")

@@ -210,9 +210,10 @@ def test_without_a_credential_it_says_that_one_may_help() -> None:
 
 
 def test_a_ticket_holds_what_is_for_reading() -> None:
-    may = {"subscribe": ["a", "b.*"], "publish": ["c"], "disconnect": True}
+    may = {"subscribe": ["a", "b.*"], "publish": ["c"], "disconnect": True, "presence": ["d.*"]}
     found = grant(sub="42", jti="t1", iat=NOW, fanlight=may)
-    assert Grant.load(found.dump(), NOW) == Grant(found.subscribe, Patterns(), EXP, "42", "t1", NOW)
+    kept = Grant(found.subscribe, Patterns(), EXP, "42", "t1", NOW, presence=Patterns(["d.*"]))
+    assert Grant.load(found.dump(), NOW) == kept
 
 
 def test_a_ticket_is_worth_nothing_once_the_token_has_expired() -> None:
@@ -222,22 +223,34 @@ def test_a_ticket_is_worth_nothing_once_the_token_has_expired() -> None:
 
 
 LATER = EXP
-TICKETS = [b"", b"{", b"7", b"[]", b"[]" * 5, b"[[], 1800000060, null]", b"\xff", b"[" * 100_000]
+TICKETS = [
+    b"",
+    b"{",
+    b"7",
+    b"[]",
+    b"[]" * 5,
+    b"[[], 1800000060, null]",
+    b"[[], 1800000060, null, null, null]",
+    b"\xff",
+    b"[" * 100_000,
+]
 TICKETS += [
     b"[%b, null]" % fields
     for fields in (
-        b"[], 1e400, null, null",
-        b"[], NaN, null, null",
-        b'"*", 1800000060, null, null',
-        b'["a b"], 1800000060, null, null',
-        b"[7], 1800000060, null, null",
-        b"[], 1800000060, 7, null",
-        b"[], 1800000060, null, 7",
-        b"null, 1800000060, null, null",
-        b'[], "never", null, null',
+        b"[], [], 1e400, null, null",
+        b"[], [], NaN, null, null",
+        b'"*", [], 1800000060, null, null',
+        b'[], "*", 1800000060, null, null',
+        b'[], ["a b"], 1800000060, null, null',
+        b'["a b"], [], 1800000060, null, null',
+        b"[7], [], 1800000060, null, null",
+        b"[], [], 1800000060, 7, null",
+        b"[], [], 1800000060, null, 7",
+        b"null, [], 1800000060, null, null",
+        b'[], [], "never", null, null',
     )
 ]
-TICKETS += [b'[[], 1800000060, null, null, "now"]', b"[[], 1800000060, null, null, NaN]"]
+TICKETS += [b'[[], [], 1800000060, null, null, "now"]', b"[[], [], 1800000060, null, null, NaN]"]
 
 
 @pytest.mark.parametrize("data", TICKETS)
@@ -247,7 +260,7 @@ def test_what_is_no_ticket(data: bytes) -> None:
 
 
 @given(st.binary(max_size=60) | ANY.map(lambda value: json.dumps(value).encode()))
-@example(b"[[],1800000001,null]")
+@example(b"[[],[],1800000060,null,null,null]")
 def test_any_bytes_are_refused_or_a_ticket_for_just_what_they_say(data: bytes) -> None:
     try:
         found = Grant.load(data, NOW)

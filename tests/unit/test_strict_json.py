@@ -88,7 +88,7 @@ X = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 WAYS_IN: list[tuple[Parser, str, type[Exception]]] = [
     (header, '{"alg": "HS256", "x": %s}', Refused),
     (claims, '{"exp": 1800000060, "x": %s}', Refused),
-    (ticket, '[["a"], 1800000060, "s", "t", %s]', Refused),
+    (ticket, '[["a"], [], 1800000060, "s", "t", %s]', Refused),
     (published, '{"channel": "a", "data": %s}', BadRequest),
     (line, '{"channel": "a", "data": %s}', BadRequest),
     (revocation, '{"subject": "s", "seconds": 60, "x": %s}', ValueError),
@@ -125,8 +125,8 @@ TOO_LARGE = "1e400"
     [
         (claims, f'{{"exp": {TOO_LARGE}}}', Refused),
         (claims, f'{{"exp": 1800000060, "nbf": -{TOO_LARGE}}}', Refused),
-        (ticket, f'[["a"], {TOO_LARGE}, null, null, null]', Refused),
-        (ticket, f'[["a"], 1800000060, null, null, {TOO_LARGE}]', Refused),
+        (ticket, f'[["a"], [], {TOO_LARGE}, null, null, null]', Refused),
+        (ticket, f'[["a"], [], 1800000060, null, null, {TOO_LARGE}]', Refused),
         (revocation, f'{{"subject": "s", "seconds": {TOO_LARGE}}}', ValueError),
     ],
 )
