@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError, ResponseError
@@ -52,6 +52,8 @@ class Retention:
         """Until the first of the laggards loses something. Infinity where there is none."""
         self.left_share = 1.0
         """The least that any of them has left of what its channel keeps. 1 where there is none."""
+        self._kept_by_channel: Mapping[Channel, Kept | None] = {}
+        self._looked_ms = 0.0
 
     async def run(self) -> None:
         """Look from time to time, for as long as the node lives."""
@@ -72,15 +74,20 @@ class Retention:
             except (RedisError, OSError):
                 return  # the link tells of it
             now_ms = (time.time() + (self._offset.seconds or 0.0)) * 1000
-            each = [
-                (seconds_left(of, cursor, most_entries=self._retention_events, now_ms=now_ms), cursor)
-                for of, cursor in zip(kept, found.cursors.values(), strict=True)
-            ]
+            self._kept_by_channel, self._looked_ms = dict(zip(found.cursors, kept, strict=True)), now_ms
+            each = [(self.left_of(channel, cursor), cursor) for channel, cursor in found.cursors.items()]
         else:
-            each, now_ms = [], 0.0
+            self._kept_by_channel, each, now_ms = {}, [], 0.0
         self.behind_seconds = found.behind_seconds
         self.left_seconds = min((seconds for seconds, _ in each), default=math.inf)
         self.left_share = min((share_left(*one, now_ms=now_ms) for one in each), default=1.0)
+
+    def left_of(self, channel: Channel, cursor: Position) -> float:
+        """How long one that stands there has, by the last look; infinity where it saw nothing of it."""
+        if channel not in self._kept_by_channel:
+            return math.inf
+        kept = self._kept_by_channel[channel]
+        return seconds_left(kept, cursor, most_entries=self._retention_events, now_ms=self._looked_ms)
 
     async def _kept(self, redis: Redis, channels: Sequence[Channel]) -> list[Kept | None]:
         """What the streams of these channels hold; None for one that is gone."""

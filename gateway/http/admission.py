@@ -95,6 +95,11 @@ class Admission:
         """Somebody has come to this limit."""
         self._hits[limit] += 1
 
+    @property
+    def hits(self) -> Mapping[Limit, int]:
+        """How often somebody has come to each limit that is counted here."""
+        return self._hits
+
     def answer(self, error: OverLimit, headers: Mapping[str, str]) -> web.Response:
         """The answer to a request that is too much, but for a browser's stream."""
         self.hit(error.limit)

@@ -17,7 +17,7 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -186,6 +186,11 @@ class Control:
     def _tell(self, reason: str) -> None:
         self._gaps[reason] += 1
         self._log.warning("revocations_missed", reason=reason, advice=_ADVICE)
+
+    @property
+    def missed(self) -> Mapping[str, int]:
+        """Gaps among the revocations, by reason."""
+        return self._gaps
 
     def metrics(self) -> Iterable[Metric]:
         applied = {by.value: float(self._applied[by]) for by in By}
