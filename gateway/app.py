@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +33,10 @@ from gateway.http.tickets import TicketOffice
 from gateway.hub.hub import Hub
 from gateway.hub.laggards import laggards
 from gateway.hub.state import Limits
+from gateway.inspect.inspector import Inspector
+from gateway.inspect.node import Parts
+from gateway.inspect.pages import Pages, SnapshotDesk
+from gateway.inspect.presence import PresenceDesk
 from gateway.loop_lag import LoopLag
 from gateway.metrics import Exposition
 from gateway.node_metrics import NodeMetrics
@@ -61,9 +66,11 @@ class Gateway:
         reloads: Reloads | None = None,
         *,
         most_descriptors: int | None = None,
+        worker: int | None = None,
     ) -> None:
-        """`reloads` are for the metrics. `most_descriptors`: how many connections there is room for. Raises
-        `gateway.auth.keys.BadKeys` for a bad jwks_ca_file."""
+        """`reloads` are for the metrics. `most_descriptors`: how many connections there is room for.
+        `worker`: which of a node's processes it is. Raises `gateway.auth.keys.BadKeys` for a bad
+        jwks_ca_file."""
         self._current = current
         settings = current.settings
         redis = settings.redis  # once: the authorities that it names are read each time
@@ -162,6 +169,27 @@ class Gateway:
             current,
             counted_seconds=self.control.counted_seconds,
         )
+        self.inspector = Inspector(
+            Parts(
+                hub=self.hub,
+                link=self.link,
+                probe=self.probe,
+                retention=self.retention,
+                streams=self.streams,
+                events=self.events,
+                admission=self.admission,
+                control=self.control,
+                readiness=self.readiness,
+                current=current,
+            ),
+            partition,
+            current,
+            f"{socket.gethostname()}:{settings.port}",
+            worker,
+        )
+        self._presence = PresenceDesk(self.inspector, self.authority, self.admission, cors, current)
+        if settings.presence_seconds:
+            self.events.wants_presence = self.inspector.crowds.watch
         self._office = TicketOffice(self.tickets, self.authority, self.admission, cors)
         self._demo = Demo() if settings.demo else None
         self.metrics = NodeMetrics(
@@ -186,6 +214,7 @@ class Gateway:
             loop_lag=self.loop_lag,
             retention=self.retention,
             traces=self.traces,
+            inspector=self.inspector,
         )
         self._exposition = Exposition(self.metrics.collect)
 
@@ -201,6 +230,7 @@ class Gateway:
         self.publish.add_to(app)
         self.disconnect.add_to(app)
         self._office.add_to(app)
+        self._presence.add_to(app)
         if self._demo is not None:
             self._demo.add_to(app)
         return app
@@ -209,6 +239,7 @@ class Gateway:
         """The application of the admin port."""
         app = web.Application()
         Admin(self._exposition, self.readiness).add_to(app)
+        Pages(SnapshotDesk(self.inspector, self.admission).get).add_to(app)
         return app
 
     def readiness(self) -> tuple[bool, Mapping[str, Any]]:

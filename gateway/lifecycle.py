@@ -56,9 +56,13 @@ def serve(
 
 
 def serve_worker(
-    configuration: Configuration, admin: Path, leash: int, read: Callable[[bytes], Configuration]
+    number: int,
+    configuration: Configuration,
+    admin: Path,
+    leash: int,
+    read: Callable[[bytes], Configuration],
 ) -> int:
-    """Run one process of a node; return the exit status.
+    """Run process `number` of a node; return the exit status.
 
     It shares the public port, and has its admin port on a Unix socket at `admin`. The end of the file
     descriptor `leash` is a signal to stop, too; each line on it is a new configuration, that `read` reads.
@@ -69,7 +73,7 @@ def serve_worker(
     except OSError as error:
         get_logger("lifecycle").error("cannot_listen", error=str(error))
         return 1
-    return run(lambda: _serve(current, public, admin, leash=(leash, read)))
+    return run(lambda: _serve(current, public, admin, leash=(leash, read), worker=number))
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> int:
@@ -101,6 +105,7 @@ async def _serve(
     reloads: Reloads | None = None,
     *,
     leash: tuple[int, Callable[[bytes], Configuration]] | None = None,
+    worker: int | None = None,
 ) -> None:
     stop = stop_signal()
     settings = current.settings
@@ -115,7 +120,7 @@ async def _serve(
             now = current.settings
             return descriptors.room_for(now.max_streams + now.max_connections, now.max_replays)
 
-        gateway = Gateway(current, spawn, reloads, most_descriptors=room())
+        gateway = Gateway(current, spawn, reloads, most_descriptors=room(), worker=worker)
 
         def reloaded() -> None:
             gateway.admission.most_descriptors = room()
@@ -145,6 +150,7 @@ async def _serve(
         running.append(spawn(gateway.loop_lag.run(), "loop-lag"))
         if reloads is not None:
             running.append(spawn(reloads.run(reloaded), "reload"))
+        running.append(spawn(gateway.inspector.run(), "inspect"))
         running.append(spawn(garbage.collect(), "collect-garbage"))
         running.extend(spawn(_awaited(run), f"background-{number}") for number, run in enumerate(background))
         garbage.settle()

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.http.publish import Publish
     from gateway.http.streams import Streams
     from gateway.hub.hub import Hub
+    from gateway.inspect.inspector import Inspector
     from gateway.loop_lag import LoopLag
     from gateway.protocol.interest import Interest
     from gateway.reload import Reloads
@@ -77,6 +78,7 @@ class NodeMetrics:
     retention: Retention
     traces: Traces | None
     """None: nobody takes any."""
+    inspector: Inspector
 
     def collect(self) -> Iterable[Metric]:
         """All of them, as they are now."""
@@ -96,6 +98,7 @@ class NodeMetrics:
             yield from self.reloads.metrics()
         if self.traces is not None:
             yield from self.traces.metrics()
+        yield from self.inspector.metrics()
 
     def _of_streams(self) -> Iterable[Metric]:
         streams, demoted = self.streams, self.hub.counts.demoted

@@ -159,6 +159,13 @@ class Settings(BaseSettings):
         "HTTP", 10.0, "How long a stop takes to close its streams, spread out.", ge=0, le=600
     )
 
+    presence_seconds: float = _setting(
+        "HTTP",
+        0.0,
+        "How often streams that ask for it are told how many follow their channels; 0: never.",
+        ge=0,
+        le=3600,
+    )
     compression: Literal["off", "gzip"] = _setting(
         "HTTP",
         "off",
@@ -320,6 +327,22 @@ class Settings(BaseSettings):
     )
     max_queued_spans: int = _setting(
         "Limits", 2048, "The most spans that wait for the collector.", ge=1, le=1_000_000
+    )
+    max_presence_channels: int = _setting(
+        "Limits", 100, "The most channels of one GET /presence.", ge=1, le=400
+    )
+    max_questions_per_second: float = _setting(
+        "Limits",
+        20.0,
+        "How often this process asks all nodes, for GET /presence and the inspector; 0: any number.",
+        ge=0,
+        le=10_000,
+    )
+    max_answers_per_second: float = _setting(
+        "Limits", 200.0, "How often it answers another node's question; 0: any number.", ge=0, le=100_000
+    )
+    answer_wait_seconds: float = _setting(
+        "Limits", 0.5, "How long it waits for the answers of all nodes.", ge=0.01, le=10
     )
     header_seconds: float = _setting(
         "Limits", 10.0, "How long a client may take to send its headers.", gt=0, le=3600
@@ -594,11 +617,13 @@ class Settings(BaseSettings):
 
 RELOADABLE: Final = frozenset(
     {
+        "answer_wait_seconds",
         "body_seconds",
         "header_seconds",
         "jwt_keys_file",
         "jwt_secret",
         "log_level",
+        "max_answers_per_second",
         "max_channels_per_stream",
         "max_connections",
         "max_connections_per_address",
@@ -606,9 +631,11 @@ RELOADABLE: Final = frozenset(
         "max_header_bytes",
         "max_last_events",
         "max_new_streams_per_second",
+        "max_presence_channels",
         "max_publish_bytes_per_second",
         "max_publish_per_second",
         "max_publishes_per_subject",
+        "max_questions_per_second",
         "max_spans_per_second",
         "max_streams",
         "max_streams_per_address",

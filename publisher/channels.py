@@ -86,3 +86,7 @@ class Partition:
     def probe(self, node: str) -> str:
         """Pub/sub channel on which a gateway node probes its own subscription."""
         return f"{self.tag}:probe:{node}"
+
+    def inspect(self, name: str) -> str:
+        """Pub/sub channel on which gateway nodes ask each other how they are, or one on which they answer."""
+        return f"{self.tag}:inspect:{name}"

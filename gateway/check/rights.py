@@ -59,14 +59,12 @@ def rights(prefix: str) -> tuple[Right, ...]:
     partition, gateway, publisher, both = Partition(prefix), By.GATEWAY, By.PUBLISHER, By.BOTH
     tag, meta = partition.tag, partition.meta
     tail, stream, live = partition.tail(_CHANNEL), partition.stream(_CHANNEL), partition.live(_CHANNEL)
-    once, probe, ticket = (
-        partition.idempotency(_CHANNEL, "check"),
-        partition.probe("check"),
-        f"{tag}:ticket:check",
-    )
+    once, ticket = partition.idempotency(_CHANNEL, "check"), f"{tag}:ticket:check"
+    probe, inspect = partition.probe("check"), partition.inspect("check")
     control = partition.stream(CONTROL)
     tails, streams, lives = f"{tag}:tail:*", f"{tag}:stream:*", f"{tag}:live:*"
     onces, probes, tickets = f"{tag}:once:*", f"{tag}:probe:*", f"{tag}:ticket:*"
+    inspects = f"{tag}:inspect:*"
     return (
         Right("eval", both, ("EVAL", _SCRIPT, "0")),
         Right("evalsha", publisher, ("EVALSHA", "0" * 40, "0")),
@@ -93,9 +91,11 @@ def rights(prefix: str) -> tuple[Right, ...]:
         Right("getdel", gateway, ("GETDEL", ticket), tickets),
         Right("publish", publisher, ("PUBLISH", live, "x"), lives),
         Right("publish", gateway, ("PUBLISH", probe, "x"), probes),
+        Right("publish", gateway, ("PUBLISH", inspect, "x"), inspects, essential=False),
         # Last: with RESP2, a subscriber may run nothing else.
         Right("subscribe", gateway, ("SUBSCRIBE", live), lives),
         Right("subscribe", gateway, ("SUBSCRIBE", probe), probes),
+        Right("subscribe", gateway, ("SUBSCRIBE", inspect), inspects, essential=False),
         Right("unsubscribe", gateway, ("UNSUBSCRIBE", live), lives),
     )
 

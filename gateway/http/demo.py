@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-_SECURITY: Final = {
+SECURITY: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -38,5 +38,5 @@ class Demo:
 
     async def _secure(self, request: web.Request, response: web.StreamResponse) -> None:
         if request.path == "/" or request.path.startswith("/demo/"):
-            for name, value in _SECURITY.items():
+            for name, value in SECURITY.items():
                 response.headers.setdefault(name, value)

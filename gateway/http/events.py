@@ -35,6 +35,8 @@ from gateway.protocol.negotiation import accepts_gzip
 from gateway.protocol.request import BadRequest, StreamRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.auth.grants import Grant
     from gateway.http.admission import Admission, Place
     from gateway.http.authority import Authority
@@ -77,6 +79,8 @@ class Events:
         self._cors = cors
         self._current = current
         settings = current.settings
+        self.wants_presence: Callable[[Subscription], None] | None = None
+        """Told of streams that want to know how many follow their channels. None: nobody tells them."""
         self.units = Units(settings.compression_level, settings.compression_cache_bytes)
         self.shed_total = 0
         self._waiting = 0
@@ -143,6 +147,8 @@ class Events:
         grant = await self._authority.subscriber(request, asked.ticket)
         self._authority.check_revoked(grant, asked.channels)
         grant.check_subscribe(asked.channels)
+        if asked.presence:
+            grant.check_presence(asked.channels)
         return grant
 
     async def _begin(
@@ -184,6 +190,8 @@ class Events:
             started = stream.take_over(request, head, sse.retry(self._streams.retry_ms()))
             if started:
                 self._hub.start(subscription)
+                if asked.presence and self.wants_presence is not None:
+                    self.wants_presence(subscription)
         except TimeoutError:
             return self._shed(request, common)
         finally:
@@ -198,12 +206,15 @@ class Events:
             query = list(request.query.items())
         except ValueError:
             raise BadRequest("the query is not UTF-8, percent-encoded") from None
-        return StreamRequest.parse(
+        asked = StreamRequest.parse(
             query,
             request.headers.get("Last-Event-ID"),
             max_channels=self._current.settings.max_channels_per_stream,
             max_last=self._current.settings.max_last_events,
         )
+        if asked.presence and self.wants_presence is None:
+            raise BadRequest("presence events are off on this gateway: set presence_seconds")
+        return asked
 
     def _common(self, request: web.Request) -> dict[str, str]:
         """What every answer to this request carries."""

@@ -27,6 +27,8 @@ class StreamRequest:
     last: int
     envelope: bool
     ticket: str | None = field(default=None, repr=False)
+    presence: bool = False
+    """It wants to be told how many follow its channels."""
 
     @classmethod
     def parse(
@@ -52,7 +54,8 @@ class StreamRequest:
         except InvalidChannel as error:
             raise BadRequest(str(error)) from None
         cursor = last_event_id or _one(query, "last_event_id") or None
-        return cls(channels, cursor, _last(query, max_last), _envelope(query), _one(query, "ticket"))
+        last, envelope, ticket = _last(query, max_last), _envelope(query), _one(query, "ticket")
+        return cls(channels, cursor, last, envelope, ticket, _presence(query))
 
 
 def _last(query: Sequence[tuple[str, str]], most: int) -> int:
@@ -68,6 +71,13 @@ def _envelope(query: Sequence[tuple[str, str]]) -> bool:
     text = _one(query, "envelope")
     if text not in (None, "json"):
         raise BadRequest(f"envelope={text[:32]!r}: the only envelope is json")
+    return text is not None
+
+
+def _presence(query: Sequence[tuple[str, str]]) -> bool:
+    text = _one(query, "presence")
+    if text not in (None, "counts"):
+        raise BadRequest(f"presence={text[:32]!r}: the only presence is counts")
     return text is not None
 
 

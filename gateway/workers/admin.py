@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,13 +13,21 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+from yarl import URL
 
 from gateway.http import description
+from gateway.http.problems import problem
+from gateway.inspect.pages import Pages
 from gateway.metrics import CONTENT_TYPE, Source, counter, gauge
 from gateway.workers.exposition import labelled
 
+_INSPECT_TIMEOUT: Final = ClientTimeout(total=30.0)
+"""A worker asks all nodes, and waits for their answers: as long as `answer_wait_seconds`, more than once."""
 _ANSWER_SECONDS: Final = 2.0
 """How long a worker may take; what is asked of all is answered without those that don't."""
+
+
+_PASSED_ON: Final = ("Content-Type", "Cache-Control", "Cross-Origin-Resource-Policy", "Retry-After")
 
 
 class Place(Protocol):
@@ -33,7 +42,7 @@ class Place(Protocol):
 
 
 class NodeAdmin:
-    """`/livez`, `/readyz` and `/metrics` for all workers together; and `/openapi.json`."""
+    """`/livez`, `/readyz`, `/metrics` and `/inspect` for all workers together; and `/openapi.json`."""
 
     def __init__(self, workers: Sequence[Place], own: Source) -> None:
         """`own` are metrics of the supervisor's."""
@@ -48,6 +57,7 @@ class NodeAdmin:
         app.router.add_get("/livez", self.livez)
         app.router.add_get("/readyz", self.readyz)
         app.router.add_get("/metrics", self.metrics)
+        Pages(self.snapshot).add_to(app)
         description.add_to(app)
         return app
 
@@ -99,6 +109,24 @@ class NodeAdmin:
                 return await answer.text()
         except (ClientError, TimeoutError):
             return None
+
+    async def snapshot(self, request: web.Request) -> web.Response:
+        """Any worker can say how all processes of all nodes are, its siblings too: the first that does.
+        One that hangs has `_ANSWER_SECONDS` to take the question, before the next one is asked."""
+        for worker in self._workers:
+            if not worker.running:
+                continue
+            session = self._sessions[worker.number]
+            try:
+                async with session.get("http://worker/livez"):
+                    pass
+                url = URL("http://worker/inspect/snapshot").with_query(request.query_string)
+                async with session.get(url, timeout=_INSPECT_TIMEOUT) as answer:
+                    headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+                    return web.Response(body=await answer.read(), status=answer.status, headers=headers)
+            except (ClientError, TimeoutError):
+                continue
+        return problem(HTTPStatus.SERVICE_UNAVAILABLE, "No worker of this node answers.")
 
     def _own(self, answered: dict[int, str]) -> Iterable[Metric]:
         yield gauge("workers", "Processes that this node should have.", len(self._workers))

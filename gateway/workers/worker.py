@@ -59,7 +59,11 @@ def main() -> int:
     logs.configure(settings.log_format, settings.log_level)
     structlog.contextvars.bind_contextvars(worker=order.number)
     return lifecycle.serve_worker(
-        order.configuration, order.admin, sys.stdin.fileno(), lambda line: Order.load(line).configuration
+        order.number,
+        order.configuration,
+        order.admin,
+        sys.stdin.fileno(),
+        lambda line: Order.load(line).configuration,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -158,6 +159,7 @@ async def test_the_gateway_has_the_rights_that_it_needs_and_no_other(
         await other.close()
         await aeventually(lambda: metrics(gateway)["fanlight_channels"] == 1)  # `b` was unsubscribed
         await aeventually(lambda: metrics(gateway)["fanlight_redis_probes_total{heard}"] > 0)
+        await aeventually(lambda: inspected(gateway)["answered"] == 1)
         # The server forgets all: the node begins the partition anew, as it may when it starts.
         admin.delete(f"{TAG}:meta")
         await aeventually(lambda: metrics(gateway)["fanlight_redis_generations_total"] == 2)
@@ -190,6 +192,27 @@ def test_a_gateway_that_takes_post_publish_needs_the_rights_of_both(
     of_publisher = [rule for rule in USERS[PUBLISHER] if rule[0] in "~&+"]
     ask(server, "ACL SETUSER", GATEWAY, *of_publisher)
     assert publish() == 200
+
+
+def inspected(gateway: GatewayProcess) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(gateway.admin_get("/inspect/snapshot")[1])
+    return found
+
+
+def test_a_gateway_that_may_not_ask_others_serves_streams_and_says_why(
+    server: RedisServer, start_gateway: StartGateway
+) -> None:
+    """As after an upgrade, before its user was given the new rights."""
+    without = [rule.replace("&{few:0}:inspect:*", "").strip() for rule in USERS[GATEWAY]]
+    ask(server, "ACL SETUSER", GATEWAY, *(rule for rule in without if rule))
+    gateway = start_gateway(redis_url=url_of(server, GATEWAY), prefix=PREFIX)
+    told = eventually(lambda: [r for r in gateway.log_records if r["event"] == "inspection_off"])
+    assert "permission" in told[0]["error"]
+    found = inspected(gateway)
+    assert (found["asked_others"], found["answered"], found["nodes"][0]["state"]) == (False, 1, "ready")
+    assert metrics(gateway)["fanlight_redis_generations_total"] == 1
+    ask(server, "ACL SETUSER", GATEWAY, *USERS[GATEWAY])
+    eventually(lambda: inspected(gateway)["asked_others"], seconds=90)
 
 
 REFUSED = re.compile(r"(?i)no permissions|The user executing the script can't|can't run this command")
@@ -234,6 +257,7 @@ OF_NOBODY = [
 ]
 OF_GATEWAY = [
     "PUBLISH TAG:live:a x",
+    "PUBLISH TAG:inspected:a x",
     "XADD TAG:stream:a * m x",
     "SET TAG:tail:a x",
     "SET TAG:meta x",
@@ -253,6 +277,8 @@ OF_PUBLISHER = [
     "SUBSCRIBE TAG:live:a",
     "SUBSCRIBE TAG:probe:x",
     "PUBLISH TAG:probe:x x",
+    "SUBSCRIBE TAG:inspect:ask",
+    "PUBLISH TAG:inspect:ask x",
     "GET TAG:ticket:x",
     "SET TAG:ticket:x x",
     "GETDEL TAG:ticket:x",

@@ -111,7 +111,11 @@ def test_each_right_that_is_missing_is_named(own_redis: RedisServer, prefix: str
     for rules, kind, expected in (
         (["resetkeys", f"~{tag}[^m]*"], Denial.KEY, {"hmget", "hset"}),
         (["resetkeys", f"~{tag}[^t]*"], Denial.KEY, {"get", "mget", "set", "getdel"}),
-        (["resetchannels", f"&{tag}live:*"], Denial.CHANNEL, {"publish", "subscribe"}),  # of the probe
+        (
+            ["resetchannels", f"&{tag}live:*", f"&{tag}inspect:*"],
+            Denial.CHANNEL,
+            {"publish", "subscribe"},
+        ),
     ):
         give_rights(own_redis, prefix, *rules)
         denied = look(url, prefix=prefix).denied
@@ -119,6 +123,9 @@ def test_each_right_that_is_missing_is_named(own_redis: RedisServer, prefix: str
     found = findings(url, prefix=prefix, publish_token="x")
     assert found["redis rights"].severity is Severity.FAULT
     assert found["redis rights"].advice == f"ACL SETUSER {USER} '&{tag}probe:*'"
+    give_rights(own_redis, prefix, "resetchannels", f"&{tag}live:*", f"&{tag}probe:*")
+    told = findings(url, prefix=prefix)["redis rights"]  # it can't ask other nodes, and serves all the same
+    assert (told.severity, told.advice) == (Severity.WARNING, f"ACL SETUSER {USER} '&{tag}inspect:*'")
     # What it may not ask is told as not known.
     assert found["redis output buffer"].severity is Severity.NOTE
     assert own_redis.client().keys() == []

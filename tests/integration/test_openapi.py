@@ -48,6 +48,8 @@ PLENTY = {
     "max_failed_credentials_per_second": 10_000,
     "max_tickets_per_second": 10_000,
     "max_publish_per_second": 10_000,
+    "max_questions_per_second": 10_000,
+    "presence_seconds": 1,
 }
 """Nobody is refused for asking too often."""
 
@@ -144,13 +146,14 @@ def lines(_: SerializationContext, value: object) -> bytes:
 
 
 def test_for_the_holder_of_a_token(gateway: GatewayProcess) -> None:
-    everything = {"subscribe": ["*"], "publish": ["*"], "disconnect": True}
+    everything = {"subscribe": ["*"], "publish": ["*"], "presence": ["*"], "disconnect": True}
     token = hs256().sign({**claims(seconds=3600), "fanlight": everything})
     report = ask(gateway.url, "public", token=token, phases=("coverage", "fuzzing"), examples=10)
     assert report.statuses("GET /events") >= {200, 400, 401, 405}
     assert report.statuses("HEAD /events") >= {200, 400, 401}
     assert report.statuses("POST /publish") >= {200, 400, 401, 405, 415}
     assert report.statuses("POST /ticket") >= {200, 401, 405}
+    assert report.statuses("GET /presence") >= {200, 400, 401, 405}
     assert report.statuses("POST /disconnect") >= {200, 400, 401, 405, 415}
 
 
@@ -158,7 +161,8 @@ def test_for_anybody(gateway: GatewayProcess) -> None:
     """Nothing but preflights is answered with success."""
     report = ask(gateway.url, "public", phases=("fuzzing",), examples=5)
     served = {label for label, status in report.answers if status < 400}
-    assert served == {f"OPTIONS /{name}" for name in ("events", "publish", "ticket", "disconnect")}
+    names = ("events", "presence", "publish", "ticket", "disconnect")
+    assert served == {f"OPTIONS /{name}" for name in names}
     assert 401 in report.statuses("GET /events")
 
 
@@ -166,3 +170,4 @@ def test_on_the_admin_port(gateway: GatewayProcess) -> None:
     report = ask(gateway.admin_url, "admin", phases=("coverage", "fuzzing"), examples=2)
     for path in ("livez", "readyz", "metrics", "openapi.json"):
         assert report.statuses(f"GET /{path}") == {200, 405}
+    assert report.statuses("GET /inspect/snapshot") == {200, 400, 405}

@@ -18,7 +18,7 @@ LAYERS: Final = (
     ("auth", "check"),
     ("broker", "hub", "tracing"),
     ("http",),
-    ("reload",),
+    ("inspect", "reload"),
     ("node_metrics",),
     ("app",),
     ("lifecycle",),

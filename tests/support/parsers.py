@@ -7,6 +7,7 @@ parser may refuse is caught here; whatever else comes out of it is a bug. `EXAMP
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from urllib.parse import parse_qsl
@@ -21,13 +22,17 @@ from gateway.auth.refusals import Refused
 from gateway.auth.tokens import read_header, verify
 from gateway.cli.sse_client import EventStreamParser, StreamTooLarge
 from gateway.http.cors import Cors
+from gateway.protocol.asking import InspectRequest, presence_channels
 from gateway.protocol.epochs import History
+from gateway.protocol.fields import BadMessage
+from gateway.protocol.inquiry import Answer, Ask, Question, Top
 from gateway.protocol.negotiation import accepts_gzip
 from gateway.protocol.patterns import InvalidPattern, Patterns, PersonalChannel
 from gateway.protocol.publication import Publication
 from gateway.protocol.publishing import BadItem, PublishRequest
 from gateway.protocol.request import BadRequest, StreamRequest
 from gateway.protocol.sse import Encoding
+from gateway.protocol.summary import LinkSummary, Summary
 from gateway.settings import redact_url
 from publisher.channels import Channel, validate_channel, validate_prefix
 from publisher.errors import InvalidEvent
@@ -267,6 +272,41 @@ def sentinel_answers(raw: bytes) -> None:
     assert isinstance(found.address[1], int)
 
 
+def question(raw: bytes) -> None:
+    """What another node asks. What is taken is what it was."""
+    try:
+        asked = Question.decode(raw)
+    except BadMessage:
+        return
+    assert Question.decode(asked.encode()) == asked
+    assert len(asked.channels) <= 400
+    assert all(validate_channel(name) == name for name in asked.channels)
+
+
+def answer(raw: bytes) -> None:
+    """What another node answers to an overview, and to counts."""
+    for ask in Ask:
+        put = Question("0" * 16, "1" * 16, ask, (Channel("a"), Channel("b")), most=3)
+        try:
+            found = Answer.decode(raw, {put.id: put})
+        except BadMessage:
+            continue
+        if found is not None:
+            assert Answer.decode(found.encode(), {put.id: put}) == found
+            assert len(found.counts) == (2 if ask is Ask.COUNTS else 0)
+
+
+def inspecting(raw: bytes) -> None:
+    """The query of the inspector, and that of GET /presence."""
+    pairs = parse_qsl(_text(raw), keep_blank_values=True, errors="surrogateescape")
+    with suppress(BadRequest):
+        asked = InspectRequest.parse(pairs)
+        assert 1 <= asked.most <= 100
+        assert not (asked.channel and asked.prefix), "one of the two"
+    with suppress(BadRequest):
+        assert 0 < len(presence_channels(pairs, most=3)) <= 3
+
+
 def event_stream(raw: bytes) -> None:
     """What `fanlight tail` reads: the same events, wherever the bytes are cut."""
     whole, parts = EventStreamParser(max_characters=10_000), EventStreamParser(max_characters=10_000)
@@ -279,6 +319,26 @@ def event_stream(raw: bytes) -> None:
     assert (whole.last_event_id, whole.retry_ms) == (parts.last_event_id, parts.retry_ms)
 
 
+_SUMMARY = Summary(
+    name="host:8080",
+    worker=None,
+    version="1",
+    uptime_seconds=1.5,
+    ready=True,
+    why=(),
+    draining=False,
+    streams=1,
+    max_streams=2,
+    replaying=0,
+    channels=1,
+    ingested=5,
+    delivered=6,
+    redis=LinkSummary(True, 1, 0.0, 0.001, 0.002, ""),
+    behind_seconds=0.0,
+    left_seconds=math.inf,
+    laggards=(),
+    changes=(),
+)
 _HEAD = b"1 1795448896226-0-15afb2 1795448896225-3 1795448896226 event"
 _TRACEPARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 EXAMPLES: Mapping[Callable[[bytes], None], tuple[bytes, ...]] = {
@@ -306,7 +366,7 @@ EXAMPLES: Mapping[Callable[[bytes], None], tuple[bytes, ...]] = {
     ticket: (
         Grant(Patterns(["a"]), Patterns(), _NOW + 10, "42").dump(),
         b"{}",
-        b"[[],%b,null]" % (b"9" * 400),
+        b"[[],[],%b,null,null,null]" % (b"9" * 400),
     ),
     keys: (
         b'{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}',
@@ -321,6 +381,15 @@ EXAMPLES: Mapping[Callable[[bytes], None], tuple[bytes, ...]] = {
         b"rediss+sentinel://:p4ss@a/main?ssl_ca_certs=%2Fx.pem&ssl_check_hostname=false",
     ),
     sentinel_answers: (b"3\n127.0.0.1\n6379", b"-1\n::1\n1"),
+    question: (
+        Question("0" * 16, "1" * 16, Ask.COUNTS, (Channel("a"), Channel("b"))).encode(),
+        Question("0" * 16, "1" * 16, Ask.OVERVIEW, prefix="orders.", most=20).encode(),
+    ),
+    answer: (
+        Answer("0" * 16, "2" * 16, (1, 2)).encode(),
+        Answer("0" * 16, "2" * 16, summary=_SUMMARY, top=Top(3, True, (Channel("a"),), (7,))).encode(),
+    ),
+    inspecting: (b"prefix=a&limit=20", b"channel=a&channel=b", b"channel=fanlight.control&limit=0"),
     event_stream: (b"\xef\xbb\xbfevent: x\r\ndata: a\rdata\n\nid: 1\nretry: 10\n:\n\n", b"data:\xff\n\n"),
 }
 PARSERS: Mapping[str, Callable[[bytes], None]] = {parse.__name__: parse for parse in EXAMPLES}

@@ -15,7 +15,8 @@ from gateway.app import Gateway
 from gateway.auth.refusals import Refusal
 from gateway.http import admin, description, disconnect, events, publish, refusing, tickets
 from gateway.http.current import Configuration, Current
-from gateway.protocol import publishing, request_id
+from gateway.inspect import presence
+from gateway.protocol import asking, publishing, request_id
 from gateway.settings import Settings
 from gateway.workers.admin import NodeAdmin
 from publisher import errors, ids
@@ -87,6 +88,7 @@ def statuses(*modules: ModuleType) -> set[int]:
         ("/publish", (publish, refusing)),
         ("/ticket", (tickets, refusing)),
         ("/disconnect", (disconnect, refusing)),
+        ("/presence", (presence, refusing)),
         ("/readyz", (admin,)),
     ],
 )
@@ -119,7 +121,13 @@ def test_limits_that_are_settings_are_their_defaults() -> None:
         for keyword, setting in schema.get("x-settings", {}).items():
             assert schema[keyword] == Settings.model_fields[setting].default, (at, keyword, setting)
             named.add(setting)
-    assert named == {"max_channels_per_stream", "max_last_events", "max_publish_batch", "ticket_seconds"}
+    assert named == {
+        "max_channels_per_stream",
+        "max_last_events",
+        "max_presence_channels",
+        "max_publish_batch",
+        "ticket_seconds",
+    }
 
 
 def test_every_largest_value_is_a_setting_or_a_constant_of_the_contract() -> None:
@@ -130,6 +138,7 @@ def test_every_largest_value_is_a_setting_or_a_constant_of_the_contract() -> Non
         "/components/schemas/PublishItem/properties/idempotency_key/maxLength": 128,
         "/components/schemas/Problem/properties/status/maximum": 599,
         "/components/schemas/Target/maxProperties": 1,
+        "/paths//inspect/snapshot/get/parameters/2/schema/maximum": asking.MOST_SHOWN,
     }
     bounds = {
         f"{at}/{keyword}": value

@@ -95,6 +95,7 @@ OTHER_FLAGS = {"--config", "--help", "--json", "--keep-seconds", "--last", "--la
 OTHER_FLAGS |= {"--type", "--idempotency-key", "--close", "--token-file"}
 OTHER_FLAGS |= {"--strict"}
 OTHER_FLAGS |= {"--subscribe", "--publish", "--sub", "--seconds", "--explain"}
+OTHER_FLAGS |= {"--presence", "--prefix", "--once", "--limit", "--interval"}
 OTHER_FLAGS |= {"--subject", "--token-id", "--channel", "--disconnect"}
 
 

@@ -70,6 +70,8 @@ FORBIDDEN = [
     ("gateway.broker.link", "from gateway.hub import state"),
     ("gateway.broker.link", "from gateway.http import stream"),
     ("gateway.http.stream", "import gateway.app"),
+    ("gateway.http.stream", "from gateway.inspect.presence import PresenceDesk"),
+    ("gateway.inspect.node", "from gateway.app import Gateway"),
     ("gateway.app", "from gateway import lifecycle"),
     ("gateway.lifecycle", "from gateway.cli import main"),
     ("gateway.settings", "from gateway.broker import link"),
@@ -105,6 +107,8 @@ ALLOWED = [
     ("gateway.cli.__init__", "from gateway.lifecycle import run\nfrom .arguments import parse"),
     ("gateway.auth.keys", "import jwt\nfrom cryptography import x509\nfrom gateway.protocol import patterns"),
     ("gateway.broker.tickets", "from gateway.auth.grants import Grant"),
+    ("gateway.inspect.node", "import asyncio\nfrom gateway.http.stream import EventStream"),
+    ("gateway.workers.admin", "from gateway.inspect.pages import Pages"),
     ("gateway.metrics", "from gateway.protocol.closing import CloseReason"),
     ("gateway.app", "from gateway import __doc__"),
 ]

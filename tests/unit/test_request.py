@@ -14,6 +14,11 @@ def parse(*query: tuple[str, str], header: str | None = None) -> StreamRequest:
 
 
 GOOD = [
+    pytest.param(
+        [("channel", "a"), ("presence", "counts")],
+        StreamRequest((Channel("a"),), None, 0, False, None, True),
+        id="presence",
+    ),
     pytest.param([("channel", "a")], StreamRequest((Channel("a"),), None, 0, False), id="one channel"),
     pytest.param(
         [("channel", "b"), ("channel", "a"), ("channel", "b")],
