@@ -1,4 +1,5 @@
-"""The command line: `fanlight serve`, `check`, `dev`, `publish`, `disconnect`, `tail` and `token`.
+"""The command line: `fanlight serve`, `check`, `dev`, `publish`, `disconnect`, `tail`, `token` and
+`inspect`.
 
 Importing this is cheap; what a subcommand needs is imported when it runs. Exit status: 0 for success,
 1 for a failure that was told on stderr, 2 for wrong flags, settings or data, 130 after Ctrl-C.
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
 
-COMMANDS = ("serve", "check", "dev", "publish", "disconnect", "tail", "token")
+COMMANDS = ("serve", "check", "dev", "publish", "disconnect", "tail", "token", "inspect")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +73,10 @@ def _run(words: list[str]) -> int:
             from gateway.cli.token import token
 
             return token(options)
+        case "inspect":
+            from gateway.cli.inspect import inspect
+
+            return inspect(options)
         case _:
             parser.print_help()
             return 0

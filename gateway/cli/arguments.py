@@ -118,6 +118,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     _add_disconnect(commands)
     _add_tail(commands)
     _add_token(commands)
+    _add_inspect(commands)
     return parser
 
 
@@ -284,15 +285,19 @@ def _add_token(commands: Any) -> None:
         commands,
         "token",
         "make a token for development, or explain one",
-        usage="fanlight token [--subscribe PATTERN] [--publish PATTERN] [--disconnect] [--sub SUBJECT]\n"
-        "                      [--seconds N]\n"
+        usage="fanlight token [--subscribe PATTERN] [--publish PATTERN] [--presence PATTERN] [--disconnect]\n"
+        "                      [--sub SUBJECT] [--seconds N]\n"
         "       fanlight token --explain FILE",
         description="Print a token that is signed with the gateway's secret (jwt_secret; HS256), or with\n"
         "that of a running fanlight dev. With --explain, tell what a token says, and whether the\n"
         "gateway takes it: exit status 1 if it does not.",
         epilog="The settings come from FANLIGHT_... variables and the TOML file, as those of fanlight serve.",
     )
-    for flag, text in (("--subscribe", "a channel, or a pattern, to follow"), ("--publish", "to publish to")):
+    for flag, text in (
+        ("--subscribe", "a channel, or a pattern, to follow"),
+        ("--publish", "to publish to"),
+        ("--presence", "of which it may ask how many follow it"),
+    ):
         parser.add_argument(
             flag, metavar="PATTERN", action="append", default=[], help=f"{text}; may be given again"
         )
@@ -305,6 +310,35 @@ def _add_token(commands: Any) -> None:
         "--explain", metavar="FILE", help="explain the token in this file; - for standard input"
     )
     _add_config(parser)
+
+
+def _add_inspect(commands: Any) -> None:
+    parser = _add(
+        commands,
+        "inspect",
+        "show all nodes, channels, laggards and what has changed",
+        usage="fanlight inspect [--channel CHANNEL | --prefix PREFIX] [--once] [--json] [FLAG ...]",
+        description="Ask a gateway's admin port how all nodes are, and show it, again and\n"
+        "again until Ctrl-C; once where the output is no terminal.",
+        epilog="The same as a page: /inspect on the admin port.",
+    )
+    parser.add_argument(
+        "--url",
+        metavar="URL",
+        default="http://127.0.0.1:9090",
+        help="the admin port of any node (default http://127.0.0.1:9090)",
+    )
+    of = parser.add_mutually_exclusive_group()
+    of.add_argument("--channel", metavar="CHANNEL", help="this channel only, followed or not")
+    of.add_argument("--prefix", metavar="PREFIX", help="channels whose names begin so")
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, help="how many channels (default 20, at most 100)"
+    )
+    parser.add_argument(
+        "--interval", metavar="SECONDS", type=_seconds, default=2.0, help="how often to ask (default 2)"
+    )
+    parser.add_argument("--once", action="store_true", help="show it once")
+    parser.add_argument("--json", action="store_true", help="print it once, as a JSON object")
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

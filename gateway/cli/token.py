@@ -50,7 +50,9 @@ def _make(settings: Settings, options: argparse.Namespace) -> int:
         )
     try:
         own: dict[str, Any] = {
-            name: Patterns(getattr(options, name)).texts for name in ("subscribe", "publish")
+            name: Patterns(getattr(options, name)).texts
+            for name in ("subscribe", "publish", "presence")
+            if name != "presence" or options.presence
         }
     except InvalidPattern as error:
         return complain(str(error), status=2)

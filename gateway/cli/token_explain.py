@@ -52,6 +52,7 @@ def explain(settings: Settings, file: str) -> int:
     if settings.anonymous_subscribe:
         print(f"{'':<10}and as everybody: {', '.join(settings.anonymous_subscribe)}")
     print(f"{'publish':<10}{_listed(grant.publish)}")
+    print(f"{'presence':<10}{_listed(grant.presence)}")
     if grant.disconnect:
         print("and may disconnect others")
     return 0
