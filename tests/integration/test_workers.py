@@ -14,12 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from publisher import Publisher
 from tests.support.gateway_process import GatewayProcess
 from tests.support.metrics_reference import documented, exposed
-from tests.support.sse import SseClient
+from tests.support.sse import SseClient, SseConnection
 from tests.support.streams import events_url, gaps
 from tests.support.wait import aeventually, eventually
 
 if TYPE_CHECKING:
     from tests.conftest import StartGateway
+    from tests.integration.conftest import Connect
     from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.once
@@ -174,3 +175,30 @@ def test_no_port_is_shared_with_another_node(
         assert f"port {taken}" in other.log
     finally:
         other.close()
+
+
+async def first_event(connection: SseConnection) -> str | None:
+    """Its type; None of a stream that only says when to come back."""
+    await connection.until(lambda: connection.ended or connection.events != [])
+    return connection.events[0].type if connection.events else None
+
+
+async def test_each_worker_takes_its_part_of_the_nodes_streams(
+    start_gateway: StartGateway, redis_server: RedisServer, prefix: str, connect: Connect
+) -> None:
+    """The kernel deals connections out: one worker may be full before the other. Together they take all."""
+    node = start_gateway(**QUICK, max_streams=6)
+    await aeventually(lambda: [status for status, _ in readiness(node)] == ["ok"] * WORKERS)
+    url = events_url(node, "a")
+    held: list[SseConnection] = []
+    while len(held) < 6:
+        connection = await connect(url, live=False)
+        if await first_event(connection) == "fanlight.open":
+            held.append(connection)
+    await aeventually(lambda: metric(node, "fanlight_streams_open") == {"0": 3.0, "1": 3.0})
+    for _ in range(10):
+        assert await first_event(await connect(url, live=False)) is None, "both are full"
+    with Publisher(redis_server.url, prefix=prefix) as publisher:
+        publisher.publish("a", "still here")
+    for connection in held:
+        await connection.until(lambda: connection.events[-1].data == "still here")  # noqa: B023
