@@ -12,7 +12,7 @@ from publisher.channels import Channel
 
 _FIRST_COUNT: Final = 16
 """The most to ask for where nothing is known of a channel's events: sixteen of the largest are 4 MiB."""
-_FIRST_MEAN_BYTES: Final = 1024
+_FIRST_MEAN_BYTES: Final = 512
 """What is expected of them: who reads many channels asks for few of each."""
 _MAX_COUNT: Final = 1000
 _CHANNELS: Final = 4096

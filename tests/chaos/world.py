@@ -136,7 +136,8 @@ class World:
     def vitals(self) -> list[Vitals]:
         channels = self.admin().pubsub_channels(f"{{{PREFIX}:*")
         # A node follows these for as long as it lives.
-        live = [name for name in channels if b":probe:" not in name and b":fanlight.control" not in name]
+        own = (b":probe:", b":fanlight.control", b":inspect:")
+        live = [name for name in channels if not any(part in name for part in own)]
         return [_vitals(gateway, len(live)) for gateway in self.gateways]
 
     async def settled(self, before: Sequence[Vitals], *, more_bytes: int = MORE_BYTES) -> list[Violation]:
