@@ -56,6 +56,14 @@ async def dial(
     return connection
 
 
+async def say_hello(connection: Connection, options: Mapping[str, Any], name: str) -> Any:
+    """RESP3, who we are, and what the connection is called; what the server says of itself."""
+    hello: list[str | int] = ["HELLO", 3]
+    if options.get("password"):
+        hello += ["AUTH", options.get("username") or "default", options["password"]]
+    return await connection.ask(*hello, "SETNAME", name)
+
+
 async def shake_hands(
     connection: Connection, options: Mapping[str, Any], partition: Partition, *, named: bool = False
 ) -> Greeting:
@@ -64,10 +72,7 @@ async def shake_hands(
     hiredis.ReplyError with Redis' own words where it refuses; ValueError where `meta` is not ours;
     `NotThePrimary` where sentinels `named` a server that is none.
     """
-    hello: list[str | int] = ["HELLO", 3]
-    if options.get("password"):
-        hello += ["AUTH", options.get("username") or "default", options["password"]]
-    said = await connection.ask(*hello, "SETNAME", "fanlight-gateway")
+    said = await say_hello(connection, options, "fanlight-gateway")
     if named:
         check_role(said)
     position, epoch, breaks = await connection.ask("EVAL", _SCRIPT, 1, partition.meta, "check")

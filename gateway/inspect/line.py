@@ -15,7 +15,7 @@ import hiredis
 from redis.asyncio.connection import parse_url
 
 from gateway.broker.backoff import backoff_seconds
-from gateway.broker.dial import dial
+from gateway.broker.dial import dial, say_hello
 from gateway.logs import get_logger
 
 if TYPE_CHECKING:
@@ -90,10 +90,7 @@ class Line:
         return error
 
     async def _begin(self, connection: Connection, options: Mapping[str, Any]) -> None:
-        hello: list[str | int] = ["HELLO", 3]
-        if options.get("password"):
-            hello += ["AUTH", options.get("username") or "default", options["password"]]
-        await connection.ask(*hello, "SETNAME", "fanlight-inspect")
+        await say_hello(connection, options, "fanlight-inspect")
         # From SUBSCRIBE on, who asks counts on an answer, also to what comes before SUBSCRIBE is confirmed.
         self._connection = connection
         connection.send((("SUBSCRIBE", *self._heard), None))
