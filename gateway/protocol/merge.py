@@ -112,8 +112,12 @@ def _lookahead(
 ) -> Lookahead:
     clear = {}
     for read, page in pages:
-        beyond = next((position for position, _ in _entries(page) if position > horizon), None)
-        clear[read.channel] = page.complete_to if beyond is None else beyond.before()
+        clear[read.channel] = page.complete_to
+        # The page that ends the round, and the only one of a single channel, holds nothing beyond it.
+        if page.complete_to > horizon:
+            beyond = next((position for position, _ in _entries(page) if position > horizon), None)
+            if beyond is not None:
+                clear[read.channel] = beyond.before()
     span_ms = publications[-1].position.ms - publications[0].position.ms if publications else 0
     return Lookahead(clear, Position(horizon.ms + 2 * span_ms + 1, 0))
 
