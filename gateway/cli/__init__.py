@@ -109,7 +109,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     try:
         configuration = Configuration.read(settings)
-        tls_context(settings.jwks_ca_file)  # for the faults alone
+        if settings.jwks_ca_file is not None:  # the system's own take 30 ms to load
+            tls_context(settings.jwks_ca_file)  # for the faults alone
     except BadKeys as error:
         return refuse_settings([str(error)])
     if serves_nobody(settings):

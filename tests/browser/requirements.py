@@ -10,6 +10,7 @@ import pytest
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--in-process-gpu",  # one process less to start: 0.5 s of CPU
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

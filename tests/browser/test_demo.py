@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -24,16 +23,16 @@ from gateway.dev.texts import choose, split_words
 from publisher import Publisher
 from publisher.channels import Partition, validate_channel
 from tests.browser.requirements import CHROMIUM_ARGUMENTS, installed_chromium
-from tests.support.processes import free_port, reap, spawn
+from tests.support.fork_server import ROOT, run_fanlight
+from tests.support.processes import free_port, reap, watch
 from tests.support.wait import eventually
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
 
+    from tests.support.processes import Process
     from tests.support.redis_server import RedisServer
 
-ROOT = Path(__file__).resolve().parents[2]
 ID = re.compile(r"\d+-\d+-[0-9a-f]{6}")
 LINE_MS = 30_000
 expect.set_options(timeout=LINE_MS)
@@ -56,13 +55,12 @@ class DevGateway:
             f"--redis-url={redis.url}",
             *flags,
         ]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def start(self) -> None:
-        program = "import sys; from gateway.cli import main; sys.exit(main())"
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-        command = [sys.executable, "-c", program, "dev", *self._flags]
-        process = self._process = spawn(command, log=self._log, cwd=ROOT, env=env)
+        process = self._process = run_fanlight(["dev", *self._flags], log=self._log, env=env)
+        watch(process)
         eventually(lambda: process.poll() is not None or self._ready(), what="fanlight dev")
         assert process.poll() is None, self._log.read_text(errors="replace")
 

@@ -1,4 +1,6 @@
-"""`fanlight publish`, `tail` and `dev` as processes, against real servers and gateways."""
+"""`fanlight publish`, `tail` and `dev` as processes, against real servers and gateways.
+
+Most are forked (`tests/support/fork_server.py`). Once each of the ways to start it is taken for real."""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import redis as redis_client
@@ -21,7 +24,8 @@ from gateway.dev.texts import SPEED, split_words
 from publisher import Publisher
 from publisher.channels import Partition, validate_channel
 from publisher.payload import Kind, Payload, decode
-from tests.support.processes import free_port, reap, spawn
+from tests.support.fork_server import ROOT, run_fanlight
+from tests.support.processes import free_port, reap, watch
 from tests.support.wait import eventually
 
 if TYPE_CHECKING:
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = [sys.executable, "-m", "gateway.cli"]
 
 
@@ -51,7 +54,8 @@ class Cli:
 
     def __init__(self, words: tuple[str, ...], directory: Path, number: int) -> None:
         self._log = directory / f"cli-{number}.log"
-        self.process = spawn([*PROGRAM, *words], log=self._log, cwd=ROOT, env=environment(directory))
+        self.process = run_fanlight(words, log=self._log, env=environment(directory))
+        watch(self.process)
 
     @property
     def lines(self) -> list[str]:
@@ -93,18 +97,36 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield start_one
 
 
-def fanlight(directory: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+class Done(NamedTuple):
+    """How a command ended, and what it said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def fanlight(directory: Path, *words: str, stdin: bytes = b"") -> Done:
     """Run it to its end, on the test's own runtime directory."""
+    with tempfile.TemporaryDirectory(dir=directory) as said:
+        output, errors = Path(said) / "output", Path(said) / "errors"
+        process = run_fanlight(words, log=output, errors=errors, env=environment(directory), stdin=stdin)
+        watch(process)
+        return Done(process.wait(60), output.read_text(), errors.read_text())
+
+
+def started(directory: Path, *words: str) -> Done:
+    """As `fanlight`, but as a shell starts it."""
     done = subprocess.run(
         [*PROGRAM, *words],
-        input=stdin,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         cwd=ROOT,
         env=environment(directory),
         timeout=60,
         check=False,
+        text=True,
     )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def stored(redis: redis_client.Redis, prefix: str, channel: str) -> list[Payload]:
@@ -121,7 +143,7 @@ def to(redis_server: RedisServer, prefix: str) -> list[str]:
 
 
 def test_publish_prints_the_id(tmp_path: Path, to: list[str], redis_server: RedisServer, prefix: str) -> None:
-    done = fanlight(tmp_path, "publish", "news", "Grüße\n🦊", "--type", "greeting", *to)
+    done = started(tmp_path, "publish", "news", "Grüße\n🦊", "--type", "greeting", *to)
     assert (done.returncode, done.stderr) == (0, "")
     [payload] = stored(redis_server.client(), prefix, "news")
     assert done.stdout == f"{payload.id}\n"

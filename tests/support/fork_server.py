@@ -1,13 +1,13 @@
-"""Gateways in processes that are forked, not started: what a start costs is nearly all imports.
+"""`fanlight` in processes that are forked, not started: what a start costs is nearly all imports.
 
 One server for each test process. It has imported the gateway, and has neither threads nor an event loop, so
 that a child of it is what a fresh interpreter would be after its imports: with a session, an environment, an
-output and a command line of its own, and no file of the server's. Measured: 0.09 s of CPU until it is ready,
-instead of 1.1. `tests/integration/test_cli.py` starts the real command.
+input, an output and a command line of its own, and no file of the server's. Measured: 0.09 s of CPU until a
+gateway is ready, instead of 1.1. `tests/integration/test_cli.py` starts the real command, too.
 
-The two talk over a socket of packets. A request holds what the child is to be, its log, and a socket on which
-the server tells the child's number and, when it has ended, its status. That is for Linux; elsewhere, gateways
-are started.
+The two talk over a socket of packets. A request holds what the child is to be, its three files, and a socket
+on which the server tells the child's number and, when it has ended, its status. That is for Linux; elsewhere,
+commands are started.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ class ForkedProcess:
     def wait(self, timeout: float | None = None) -> int:
         if self.returncode is None:
             if not self._readable(timeout):
-                raise subprocess.TimeoutExpired("a forked gateway", timeout or 0.0)
+                raise subprocess.TimeoutExpired("a forked command", timeout or 0.0)
             self._end()
         assert self.returncode is not None
         return self.returncode
@@ -80,32 +81,43 @@ class ForkedProcess:
         return int(_NUMBER.unpack(packet)[0])
 
 
-def run_gateway(
-    words: Sequence[str], *, log: Path, env: Mapping[str, str]
+def run_fanlight(
+    words: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str],
+    errors: Path | None = None,
+    stdin: bytes = b"",
 ) -> ForkedProcess | subprocess.Popen[bytes]:
-    """Run `fanlight` with `words`, from the checkout's folder; its output is appended to `log`."""
+    """Run `fanlight` with `words`, from the checkout's folder. Its output is appended to `log`, and what it
+    says on the standard error too, or to `errors`."""
     run = _fork if sys.platform.startswith("linux") else _start
-    return run(words, log, env)
+    with tempfile.TemporaryFile() as given, log.open("ab") as output, (errors or log).open("ab") as said:
+        given.write(stdin)
+        given.seek(0)
+        return run(words, env, (given, output, said))
 
 
-def _start(words: Sequence[str], log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", "gateway.cli", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=ROOT,
-            env=dict(env),
-            start_new_session=True,
-        )
+def _start(
+    words: Sequence[str], env: Mapping[str, str], files: Sequence[IO[bytes]]
+) -> subprocess.Popen[bytes]:
+    given, output, errors = files
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway.cli", *words],
+        stdin=given,
+        stdout=output,
+        stderr=errors,
+        cwd=ROOT,
+        env=dict(env),
+        start_new_session=True,
+    )
 
 
-def _fork(words: Sequence[str], log: Path, env: Mapping[str, str]) -> ForkedProcess:
+def _fork(words: Sequence[str], env: Mapping[str, str], files: Sequence[IO[bytes]]) -> ForkedProcess:
     told, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     request = json.dumps({"words": list(words), "env": dict(env)}).encode()
-    with told, log.open("ab") as output:
-        socket.send_fds(_server(), [request], [output.fileno(), told.fileno()])
+    with told:
+        socket.send_fds(_server(), [request], [*(file.fileno() for file in files), told.fileno()])
     return ForkedProcess(ours)
 
 
@@ -144,17 +156,18 @@ def _serve(control: socket.socket) -> None:
             os.read(ended, 4096)
             _tell_ended(children)
         if control.fileno() in readable:
-            packet, files, _, _ = socket.recv_fds(control, _MAX_REQUEST_BYTES, 2)
+            packet, received, _, _ = socket.recv_fds(control, _MAX_REQUEST_BYTES, 4)
             if not packet:
                 return
-            output, tell = files
+            *files, tell = received
             told = socket.socket(fileno=tell)
             pid = os.fork()
             if pid == 0:
                 for held in (control, told, *children.values()):
                     held.detach()  # all are closed by their numbers
-                _become(json.loads(packet), output)
-            os.close(output)
+                _become(json.loads(packet), files)
+            for file in files:
+                os.close(file)
             told.send(_NUMBER.pack(pid))
             children[pid] = told
 
@@ -168,15 +181,14 @@ def _tell_ended(children: dict[int, socket.socket]) -> None:
             told.send(_NUMBER.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _become(request: Mapping[str, Any], output: int) -> None:
-    """Be the gateway that was asked for, and end."""
+def _become(request: Mapping[str, Any], files: Sequence[int]) -> None:
+    """Be the command that was asked for, and end."""
     from gateway.cli import main
 
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for number, file in enumerate((nothing, output, output)):
+    for number, file in enumerate(files):
         os.dup2(file, number)
     os.closerange(3, 1024)
     os.environ.clear()
@@ -185,9 +197,13 @@ def _become(request: Mapping[str, Any], output: int) -> None:
 
 
 def _import_all() -> None:
-    """What `fanlight serve` imports by the time it is ready."""
+    """What `fanlight serve`, `dev`, `publish`, `tail` and `token` import by the time they are at work."""
     import gateway.cli.arguments
     import gateway.cli.configuration
+    import gateway.cli.publish
+    import gateway.cli.tail
+    import gateway.cli.token
+    import gateway.dev.session
     import gateway.lifecycle
     import gateway.logs
     import gateway.workers.supervisor  # noqa: F401

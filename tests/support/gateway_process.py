@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from tests.support.fork_server import run_gateway
+from tests.support.fork_server import run_fanlight
 from tests.support.processes import free_port, reap, watch
 from tests.support.wait import PATIENCE_SECONDS
 
@@ -89,7 +89,7 @@ class GatewayProcess:
         flags = [*_flags(self.settings), f"--port={self.port}", f"--admin-port={self.admin_port}"]
         # The settings of whoever runs the tests must not leak into the process under test.
         env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-        self._process = run_gateway(["serve", *flags], log=self._log, env=env)
+        self._process = run_fanlight(["serve", *flags], log=self._log, env=env)
         watch(self._process)
         if wait:
             self.wait_ready()
