@@ -10,13 +10,16 @@
 - Its Sentinel never looks again where a connection is open: see `publisher.sentinel`.
 - A connection that is closed in the middle of a reply goes back to the pool with what it had read of it, and
   keeps that until it is connected anew, if ever. So its parser forgets it here.
+- hiredis keeps the buffer of a large reply until the connection reads again, and in a pool that may be never:
+  48 MB stayed of an entry of 50. So after a large reply the parser takes a new reader.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import proxy
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import DefaultParser
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from typing import Self
 
 T = TypeVar("T")
+_LARGE_READS: Final = 16
+"""A reply that took as many reads is large: each brings up to 64 KB."""
 
 
 class _Closed:
@@ -42,9 +47,28 @@ class _Closed:
 
 
 class _Parser(DefaultParser):  # type: ignore[misc, valid-type]
-    """redis-py's, in C or in Python, that forgets what it has read of a reply with the connection."""
+    """redis-py's, in C or in Python. It forgets what it has read of a reply with the connection, and keeps
+    no large buffer."""
 
     _reader: Any
+    _fed_reads = 0
+    """Of the socket, for the reply that is read."""
+
+    def on_connect(self, connection: Any) -> None:
+        super().on_connect(connection)
+        self._connection = proxy(connection)  # which holds this parser
+
+    async def read_from_socket(self) -> bool:
+        self._fed_reads += 1
+        more: bool = await super().read_from_socket()
+        return more
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        self._fed_reads = 0
+        response = await super().read_response(*args, **options)
+        if self._fed_reads >= _LARGE_READS and self._connected and not self._reader.has_data():
+            super().on_connect(self._connection)
+        return response
 
     def on_disconnect(self) -> None:
         super().on_disconnect()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from publisher.async_client import AsyncClient
@@ -82,6 +83,33 @@ async def test_a_call_that_was_given_up_leaves_no_half_of_its_answer_in_memory()
         call.cancel()
         await aeventually(lambda: call.done() and resident_bytes() < before + size // 4)
         await calls.aclose()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks /proc")
+async def test_a_connection_that_rests_keeps_nothing_of_a_large_answer() -> None:
+    size = 48_000_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while command := await reader.read(65_536):
+            if b"BIG" in command:
+                writer.write(b"$%d\r\n%b\r\n" % (size, b"x" * size))
+            else:  # the handshake
+                writer.write(b"%0\r\n" if b"HELLO" in command else b"+OK\r\n" * command.count(b"*"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        calls = AsyncClient.from_url(f"redis://{host}:{port}/0", most_calls=2, deadline_seconds=60)
+        before = resident_bytes()
+        assert await calls.run(lambda redis: _length(redis, "BIG")) == size
+        await aeventually(lambda: resident_bytes() < before + size // 4)
+        assert await calls.run(lambda redis: _length(redis, "BIG")) == size  # on the same connection
+        await calls.aclose()
+
+
+async def _length(redis: Redis, key: str) -> int:
+    answer: Any = await redis.get(key)
+    return len(answer)
 
 
 @pytest.mark.parametrize("turns", range(6))
