@@ -15,12 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from publisher.sentinel.url import Address, shown_address
+from publisher.sentinel.url import Address, read_address, shown_address
 
 RECHECK_SECONDS: Final = 1.0
 """How old an answer may be for a connection that is open already."""
 LEFT_OUT_SECONDS: Final = 10.0
 _MOST_ASK_SECONDS: Final = 1.0
+_MOST_WORDS: Final = 200
+"""Characters of an error that are told."""
 
 
 def ask_seconds(deadline_seconds: float, sentinels: int) -> float:
@@ -64,7 +66,7 @@ def named(master: object, address: object) -> Named:
     """Of the replies to `questions`, an exception in place of each error reply. ValueError, in words that
     follow the sentinel's address, where they name nobody."""
     if isinstance(address, Exception):
-        raise ValueError(f"refuses: {address}")
+        raise ValueError(f"refuses: {_told(address)}")
     if address is None:
         raise ValueError("does not know a primary of this name")
     try:
@@ -74,7 +76,7 @@ def named(master: object, address: object) -> Named:
                 others = fields.get("num-other-sentinels")
                 return Named(
                     int(fields.get("config-epoch", "-1")),
-                    (_text(host), int(port)),
+                    read_address(_text(host), _text(port)),
                     int(others) if others is not None else None,
                 )
     except ValueError:
@@ -146,7 +148,7 @@ class Round:
     def failed(self, sentinel: Address, error: Exception, now: float) -> None:
         """Take the exception that came in their place."""
         self._roster.hear(sentinel, now, answered=False)
-        self._failures[sentinel] = f"does not answer: {str(error) or type(error).__name__}"
+        self._failures[sentinel] = f"does not answer: {_told(error)}"
 
     def end(self, now: float) -> Address:
         """All have been asked. Raises `PrimaryUnknown`."""
@@ -156,6 +158,12 @@ class Round:
             name = self._roster.service
             raise PrimaryUnknown(f"no sentinel names the primary {name!r}: {told or 'none was asked'}")
         return self._roster.known.address
+
+
+def _told(error: Exception) -> str:
+    """In words for a log: others' words may be long, and hold what acts on a terminal."""
+    text = "".join(c if c.isprintable() else " " for c in str(error)[:_MOST_WORDS])
+    return text or type(error).__name__
 
 
 def _pairs(reply: object) -> Mapping[str, object]:

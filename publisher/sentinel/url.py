@@ -23,7 +23,12 @@ SCHEMES: Final = ("redis+sentinel", "rediss+sentinel")
 DEFAULT_PORT: Final = 26_379
 EXAMPLE: Final = "redis+sentinel://host1,host2:26379,host3/mymaster"
 _URL: Final = re.compile(r"(rediss?)\+sentinel://([^/?#]*)([^?#]*)(?:\?([^#]*))?", re.ASCII)
-_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[0-9A-Za-z._-]+)(?::([0-9]{1,5}))?", re.ASCII)
+_NAME: Final = r"[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?"
+"""No label is empty or too long: where Python meets one, it raises an error that is none of the network."""
+_HOST: Final = re.compile(rf"(\[[0-9a-fA-F:.]+\]|{_NAME})(?::([0-9]{{1,5}}))?", re.ASCII)
+_NAMED: Final = re.compile(rf"[0-9a-fA-F.]*:[0-9a-fA-F:.]*|{_NAME}", re.ASCII)
+_PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_MOST_HOST: Final = 253
 _SERVICE: Final = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 """What Sentinel itself takes for a name."""
 _OF_SENTINELS: Final = {"sentinel_username": "username", "sentinel_password": "password"}
@@ -86,6 +91,17 @@ class SentinelUrl:
         before = f"{user}:{password}@" if login else ""
         query = f"?{urlencode(self.options)}" if self.options else ""
         return f"{'rediss' if self.tls else 'redis'}://{before}{shown}:{port}/0{query}"
+
+
+def read_address(host: str, port: str) -> Address:
+    """What a sentinel has named. It becomes part of a URL, in which anything but a host could be more than
+    one: an option that turns the check of certificates off, say. ValueError where it is no host and port."""
+    if len(host) > _MOST_HOST or _NAMED.fullmatch(host) is None or _PORT.fullmatch(port) is None:
+        raise ValueError("not a host and a port")
+    number = int(port)
+    if not 0 < number < 65_536:
+        raise ValueError("not a port")
+    return host, number
 
 
 def shown_address(address: Address) -> str:

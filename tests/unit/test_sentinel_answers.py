@@ -126,6 +126,50 @@ def test_an_answer_may_be_text_or_bytes_in_either_protocol() -> None:
         named([b"config-epoch", b"x"], [b"h", b"1"])
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"",
+        b"evil.example/0?ssl_cert_reqs=none#",
+        b"user@evil.example",
+        b"a b",
+        b"a\nb",
+        b"\0",
+        b"..",
+        b"a" * 64,
+        b".".join([b"a" * 60] * 5),
+        b"\xff\xfe",
+        "xn--ä".encode(),
+        b"[::1]",
+        b"fe80::1%eth0",
+    ],
+)
+def test_what_is_named_is_a_host_and_nothing_that_a_url_would_take_for_more(host: bytes) -> None:
+    with pytest.raises(ValueError, match="not a sentinel's"):
+        named([], [host, b"6379"])
+
+
+@pytest.mark.parametrize(
+    "port", [b"0", b"65536", b"99999", b"-1", b"1_0", b" 1", b"+1", b"9" * 5000, b"", b"\xd9\xa1"]
+)
+def test_and_a_port(port: bytes) -> None:
+    with pytest.raises(ValueError, match="not a sentinel's"):
+        named([], [b"h", port])
+
+
+@pytest.mark.parametrize(
+    "host", ["redis-1.internal", "a_b", "10.0.0.1", "::1", "fd00::a:1", "::ffff:10.0.0.1", "a."]
+)
+def test_hosts_are_names_and_addresses_of_both_kinds(host: str) -> None:
+    assert named([], [host, "6379"]).address == (host, 6379)
+
+
+def test_the_words_of_a_sentinel_are_cut_and_do_nothing_to_a_terminal() -> None:
+    with pytest.raises(ValueError, match=r"^refuses: NO {2}31mx+$") as caught:
+        named([], Exception("NO \x1b31m" + "x" * 100_000))
+    assert len(str(caught.value)) < 250
+
+
 def test_a_server_has_to_say_itself_that_it_is_the_primary() -> None:
     check_role([b"server", b"redis", b"role", b"master", b"modules", []])
     check_role({b"server": b"redis", b"role": b"master"})
