@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def welcome(settings: Settings, server: EmbeddedServer | None, *, keep_seconds: float, colours: bool) -> str:
     """The text for stdout once the gateway is ready. It holds the publish token."""
     base = base_url(settings.host, settings.port)
+    admin = base_url(settings.admin_host, settings.admin_port)
     program = program_name()
     tail = f"{program} tail clock" + ("" if base == "http://127.0.0.1:8080" else f" --url {base}")
     publish = f'{program} publish news "Hello"'
@@ -45,8 +46,9 @@ def welcome(settings: Settings, server: EmbeddedServer | None, *, keep_seconds: 
         f"    {paint(follow, '32')}",
         f"    {paint(curl, '32')}",
         "",
-        paint(f"  Redis   {_redis(settings, server)}", "2"),
-        paint(f"  Health  {base_url(settings.admin_host, settings.admin_port)}/readyz", "2"),
+        paint(f"  Redis    {_redis(settings, server)}", "2"),
+        paint(f"  Health   {admin}/readyz", "2"),
+        paint(f"  Inspect  {admin}/inspect", "2"),
     ]
     if server is not None and keep_seconds:
         lines += [

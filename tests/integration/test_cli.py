@@ -341,7 +341,7 @@ class Dev:
         words = [f"--port={self.port}", "--admin-port=0", f"--keep-seconds={keep_seconds}", *flags]
         dev = self._start("dev", *words)
         if wait:
-            dev.wait_for("Fanlight is running.", "Health")
+            dev.wait_for("Fanlight is running.", "Inspect")
         return dev
 
     @property
@@ -390,6 +390,9 @@ def test_dev_says_what_to_open_and_what_to_type(dev: Dev, start: Start, tmp_path
     assert config["publish"] is config["dev"] is True
     with urllib.request.urlopen(dev.url, timeout=10) as page:
         assert b"<title>" in page.read()
+    [inspector] = [line.split()[1] for line in running.lines if line.split()[:1] == ["Inspect"]]
+    with urllib.request.urlopen(inspector, timeout=10) as page:
+        assert b"Fanlight inspector" in page.read()
     # As it says: without a word about where the server is.
     tail = start("tail", "news", "clock", "--json", "--url", dev.url)
     tail.wait_for("connected")
