@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from tests.support.gateway_process import GatewayProcess
+from tests.support.proxies import PROXIES, ReverseProxy
 from tests.support.redis_server import RedisServer, find_binary
 
 if TYPE_CHECKING:
@@ -82,3 +83,12 @@ def start_gateway(redis_server: RedisServer, prefix: str) -> Iterator[StartGatew
 def gateway_process(start_gateway: StartGateway) -> GatewayProcess:
     """One gateway with default settings, ready, with POST /publish enabled by `PUBLISH_TOKEN`."""
     return start_gateway(publish_token=GatewayProcess.PUBLISH_TOKEN)
+
+
+@pytest.fixture(scope="module", params=PROXIES, ids=lambda kind: kind.name)
+def proxy_kind(request: pytest.FixtureRequest) -> type[ReverseProxy]:
+    """Each proxy that a configuration is shipped for, where it is installed."""
+    kind: type[ReverseProxy] = request.param
+    if kind.program() is None:
+        pytest.skip(f"{kind.name} is not installed")
+    return kind

@@ -9,7 +9,7 @@ import pytest
 from publisher import AsyncPublisher
 from tests.browser.page_source import PageSource
 from tests.support.certificates import Authority
-from tests.support.proxies import PROXIES, Backend, ReverseProxy
+from tests.support.proxies import Backend
 from tests.support.wait import aeventually
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser
 
     from tests.conftest import StartGateway
+    from tests.support.proxies import ReverseProxy
     from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -26,21 +27,18 @@ STREAMS = 12
 """Over HTTP/1.1 a browser has six connections to an origin."""
 
 
-@pytest.mark.parametrize("kind", PROXIES, ids=lambda kind: kind.name)
 async def test_many_streams_of_one_origin(
-    kind: type[ReverseProxy],
+    proxy_kind: type[ReverseProxy],
     browser: Browser,
     start_gateway: StartGateway,
     redis_server: RedisServer,
     prefix: str,
     tmp_path: Path,
 ) -> None:
-    if kind.program() is None:
-        pytest.skip(f"{kind.name} is not installed")
     Authority(tmp_path / "ca.pem").issue(tmp_path / "server.pem", "127.0.0.1")
     gateway = start_gateway(demo=True)
     backends = [Backend(gateway.port, gateway.admin_port)] * 2
-    with kind(backends, certificate=tmp_path / "server.pem") as proxy:
+    with proxy_kind(backends, certificate=tmp_path / "server.pem") as proxy:
         async with await browser.new_context(ignore_https_errors=True) as context:
             page = await context.new_page()
             await page.goto(f"{proxy.tls_url}/demo/demo.css")

@@ -11,29 +11,21 @@ from tests.chaos.rolling import (
     rolling_restart,
     vanished_host,
 )
-from tests.support.proxies import PROXIES, ReverseProxy
+from tests.support.proxies import ReverseProxy
 
 pytestmark = pytest.mark.once
 
 
-@pytest.fixture(params=PROXIES, ids=lambda kind: kind.name)
-def kind(request: pytest.FixtureRequest) -> type[ReverseProxy]:
-    kind: type[ReverseProxy] = request.param
-    if kind.program() is None:
-        pytest.skip(f"{kind.name} is not installed")
-    return kind
-
-
-async def test_a_rolling_restart(kind: type[ReverseProxy]) -> None:
-    with ProxiedWorld(kind) as world:
+async def test_a_rolling_restart(proxy_kind: type[ReverseProxy]) -> None:
+    with ProxiedWorld(proxy_kind) as world:
         row = await rolling_restart(world)
     print(row.remark)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
     assert row.verdict.delivered > row.verdict.published > 0
 
 
-async def test_the_host_of_a_node_is_gone(kind: type[ReverseProxy]) -> None:
-    with VanishingWorld(kind) as world:
+async def test_the_host_of_a_node_is_gone(proxy_kind: type[ReverseProxy]) -> None:
+    with VanishingWorld(proxy_kind) as world:
         row = await vanished_host(world)
     assert not row.verdict.violations, "\n".join(map(str, row.verdict.violations[:10]))
     assert row.verdict.delivered > row.verdict.published > 0
