@@ -64,6 +64,6 @@ class FakeRedis:
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()  # nobody is accepted any more, so the list is whole
         for sock in (self._listener, *self._clients):
             sock.close()
-        self._thread.join()
