@@ -17,7 +17,7 @@ from publisher import Event, Publisher
 from tests.support.certificates import Authority
 from tests.support.gateway_process import GatewayProcess
 from tests.support.issuer import status
-from tests.support.proxies import PROXIES, Backend, ReverseProxy
+from tests.support.proxies import Backend, ReverseProxy
 from tests.support.sse import SseClient, SseConnection
 from tests.support.upstream import Upstream, plain_stream
 from tests.support.wait import aeventually, eventually
@@ -43,14 +43,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "server.pem"
 
 
-@pytest.fixture(scope="module", params=PROXIES, ids=lambda kind: kind.name)
-def kind(request: pytest.FixtureRequest) -> type[ReverseProxy]:
-    kind: type[ReverseProxy] = request.param
-    if kind.program() is None:
-        pytest.skip(f"{kind.name} is not installed")
-    return kind
-
-
 @pytest.fixture(scope="module")
 def pair(share_gateway: StartGateway) -> Gateways:
     settings = {
@@ -74,9 +66,11 @@ def gateways(pair: Gateways) -> Gateways:
 
 
 @pytest.fixture(scope="module")
-def started_proxy(kind: type[ReverseProxy], pair: Gateways, certificate: Path) -> Iterator[ReverseProxy]:
+def started_proxy(
+    proxy_kind: type[ReverseProxy], pair: Gateways, certificate: Path
+) -> Iterator[ReverseProxy]:
     backends = [Backend(gateway.port, gateway.admin_port) for gateway in pair]
-    with kind(backends, certificate=certificate) as proxy:
+    with proxy_kind(backends, certificate=certificate) as proxy:
         yield proxy
 
 
@@ -94,10 +88,12 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def before_upstream(kind: type[ReverseProxy], upstream: Upstream, pair: Gateways) -> Iterator[ReverseProxy]:
+def before_upstream(
+    proxy_kind: type[ReverseProxy], upstream: Upstream, pair: Gateways
+) -> Iterator[ReverseProxy]:
     """The proxy before what is no gateway. Who asks whether it is ready hears a gateway that is."""
     backends = [Backend(upstream.port, gateway.admin_port) for gateway in pair]
-    with kind(backends) as proxy:
+    with proxy_kind(backends) as proxy:
         yield proxy
 
 
@@ -330,14 +326,14 @@ async def test_a_gateway_that_was_gone_takes_all_streams_again(
 
 
 async def test_a_host_that_does_not_answer_is_passed_over(
-    kind: type[ReverseProxy], gateways: Gateways, upstream: Upstream
+    proxy_kind: type[ReverseProxy], gateways: Gateways, upstream: Upstream
 ) -> None:
     """As one that is gone: nothing refuses, nothing accepts."""
     upstream.answer = plain_stream(threading.Event())
     admin_ports = [gateway.admin_port for gateway in gateways]
     with silent_port() as port:
         backends = [Backend(port, admin_ports[0]), Backend(upstream.port, admin_ports[1])]
-        with kind(backends) as proxy:
+        with proxy_kind(backends) as proxy:
 
             async def first_event() -> str:
                 async with await SseConnection.open(events_url(proxy, "a")) as connection:
