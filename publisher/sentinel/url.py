@@ -28,6 +28,7 @@ _NAME: Final = r"[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?"
 _HOST: Final = re.compile(rf"(\[[0-9a-fA-F:.]+\]|{_NAME})(?::([0-9]{{1,5}}))?", re.ASCII)
 _NAMED: Final = re.compile(rf"[0-9a-fA-F.]*:[0-9a-fA-F:.]*|{_NAME}", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PORTS: Final = range(1, 65_536)
 _MOST_HOST: Final = 253
 _SERVICE: Final = re.compile(r"[0-9A-Za-z._-]+", re.ASCII)
 """What Sentinel itself takes for a name."""
@@ -96,12 +97,14 @@ class SentinelUrl:
 def read_address(host: str, port: str) -> Address:
     """What a sentinel has named. It becomes part of a URL, in which anything but a host could be more than
     one: an option that turns the check of certificates off, say. ValueError where it is no host and port."""
-    if len(host) > _MOST_HOST or _NAMED.fullmatch(host) is None or _PORT.fullmatch(port) is None:
+    if (
+        len(host) > _MOST_HOST
+        or _NAMED.fullmatch(host) is None
+        or _PORT.fullmatch(port) is None
+        or int(port) not in _PORTS
+    ):
         raise ValueError("not a host and a port")
-    number = int(port)
-    if not 0 < number < 65_536:
-        raise ValueError("not a port")
-    return host, number
+    return host, int(port)
 
 
 def shown_address(address: Address) -> str:
@@ -114,7 +117,7 @@ def _sentinels(hosts: str) -> tuple[Address, ...]:
     for item in hosts.split(","):
         match = _HOST.fullmatch(item)
         port = int(match[2] or DEFAULT_PORT) if match is not None else 0
-        if match is None or not 0 < port < 65_536:
+        if match is None or port not in _PORTS:
             # Not the item itself: where an @ is missing, it is a password.
             raise ValueError(
                 f"expected sentinels as host or host:port with commas between, such as in {EXAMPLE}; "
