@@ -7,7 +7,6 @@ Redis holds, not against another claim of the page.
 from __future__ import annotations
 
 import functools
-import os
 import re
 import tempfile
 import urllib.error
@@ -24,7 +23,7 @@ from publisher import Publisher
 from publisher.channels import Partition, validate_channel
 from tests.browser.requirements import CHROMIUM_ARGUMENTS, installed_chromium
 from tests.support.fork_server import ROOT, run_fanlight
-from tests.support.processes import free_port, reap, watch
+from tests.support.processes import free_port, reap
 from tests.support.wait import eventually
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ class DevGateway:
         self._process: Process | None = None
 
     def start(self) -> None:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-        process = self._process = run_fanlight(["dev", *self._flags], log=self._log, env=env)
-        watch(process)
+        process = self._process = run_fanlight(["dev", *self._flags], log=self._log)
         eventually(lambda: process.poll() is not None or self._ready(), what="fanlight dev")
         assert process.poll() is None, self._log.read_text(errors="replace")
 

@@ -1,6 +1,6 @@
 """`fanlight publish`, `tail` and `dev` as processes, against real servers and gateways.
 
-Most are forked (`tests/support/fork_server.py`). Once each of the ways to start it is taken for real."""
+Most are forked (`tests/support/fork_server.py`); each of the three is once started as a shell does it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from gateway.dev.texts import SPEED, split_words
 from publisher import Publisher
 from publisher.channels import Partition, validate_channel
 from publisher.payload import Kind, Payload, decode
-from tests.support.fork_server import ROOT, run_fanlight
-from tests.support.processes import free_port, reap, watch
+from tests.support.fork_server import ROOT, run_fanlight, without_settings
+from tests.support.processes import free_port, reap, spawn
 from tests.support.wait import eventually
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from tests.conftest import StartGateway
+    from tests.support.processes import Process
     from tests.support.redis_server import RedisServer
 
     class Start(Protocol):
-        def __call__(self, *words: str) -> Cli: ...
+        def __call__(self, *words: str, forked: bool = True) -> Cli: ...
 
 
 pytestmark = pytest.mark.once
@@ -45,17 +46,20 @@ PROGRAM = [sys.executable, "-m", "gateway.cli"]
 
 
 def environment(runtime: Path) -> dict[str, str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-    return env | {"XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
+    return without_settings() | {"XDG_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT)}
 
 
 class Cli:
     """`fanlight ...` in the background. What it prints on either stream is in `lines`."""
 
-    def __init__(self, words: tuple[str, ...], directory: Path, number: int) -> None:
+    def __init__(self, words: tuple[str, ...], directory: Path, number: int, *, forked: bool) -> None:
         self._log = directory / f"cli-{number}.log"
-        self.process = run_fanlight(words, log=self._log, env=environment(directory))
-        watch(self.process)
+        env = environment(directory)
+        self.process: Process = (
+            run_fanlight(words, log=self._log, env=env)
+            if forked
+            else spawn([*PROGRAM, *words], log=self._log, cwd=ROOT, env=env)
+        )
 
     @property
     def lines(self) -> list[str]:
@@ -75,7 +79,7 @@ class Cli:
 
     def wait_end(self) -> int:
         eventually(lambda: self.process.poll() is not None, what="the end of the process")
-        return self.process.wait()
+        return reap(self.process, seconds=20)
 
     def end(self, how: signal.Signals) -> int:
         self.process.send_signal(how)
@@ -87,11 +91,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as started:
         count = 0
 
-        def start_one(*words: str) -> Cli:
+        def start_one(*words: str, forked: bool = True) -> Cli:
             nonlocal count
             count += 1
-            cli = Cli(words, tmp_path, count)
-            started.callback(lambda: cli.process.poll() is None and cli.end(signal.SIGKILL))
+            cli = Cli(words, tmp_path, count, forked=forked)
+            started.callback(cli.end, signal.SIGKILL)  # if it has not ended by itself
             return cli
 
         yield start_one
@@ -110,8 +114,7 @@ def fanlight(directory: Path, *words: str, stdin: bytes = b"") -> Done:
     with tempfile.TemporaryDirectory(dir=directory) as said:
         output, errors = Path(said) / "output", Path(said) / "errors"
         process = run_fanlight(words, log=output, errors=errors, env=environment(directory), stdin=stdin)
-        watch(process)
-        return Done(process.wait(60), output.read_text(), errors.read_text())
+        return Done(reap(process, seconds=60), output.read_text(), errors.read_text())
 
 
 def started(directory: Path, *words: str) -> Done:
@@ -337,9 +340,9 @@ class Dev:
         self._start = start
         self._runtime = runtime / "fanlight-dev"
 
-    def start(self, *flags: str, keep_seconds: float = 20, wait: bool = True) -> Cli:
+    def start(self, *flags: str, keep_seconds: float = 20, wait: bool = True, forked: bool = True) -> Cli:
         words = [f"--port={self.port}", "--admin-port=0", f"--keep-seconds={keep_seconds}", *flags]
-        dev = self._start("dev", *words)
+        dev = self._start("dev", *words, forked=forked)
         if wait:
             dev.wait_for("Fanlight is running.", "Inspect")
         return dev
@@ -384,7 +387,7 @@ def runs(pid: int) -> bool:
 
 
 def test_dev_says_what_to_open_and_what_to_type(dev: Dev, start: Start, tmp_path: Path) -> None:
-    running = dev.start()
+    running = dev.start(forked=False)
     config = dev.get_json("/demo/config.json")
     running.wait_for(f"{dev.url}/", "tail clock", "publish news", config["publish_token"])
     assert config["publish"] is config["dev"] is True

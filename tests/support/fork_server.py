@@ -27,6 +27,8 @@ import threading
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from tests.support.processes import watch
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -85,17 +87,25 @@ def run_fanlight(
     words: Sequence[str],
     *,
     log: Path,
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None = None,
     errors: Path | None = None,
     stdin: bytes = b"",
 ) -> ForkedProcess | subprocess.Popen[bytes]:
-    """Run `fanlight` with `words`, from the checkout's folder. Its output is appended to `log`, and what it
-    says on the standard error too, or to `errors`."""
+    """Run `fanlight` with `words`, from the checkout's folder, in `env`, or that of the tests without their
+    settings. Its output is appended to `log`, and what it says on the standard error too, or to `errors`.
+    Like what `spawn` starts it is watched, until `reap`."""
     run = _fork if sys.platform.startswith("linux") else _start
     with tempfile.TemporaryFile() as given, log.open("ab") as output, (errors or log).open("ab") as said:
         given.write(stdin)
         given.seek(0)
-        return run(words, env, (given, output, said))
+        process = run(words, without_settings() if env is None else env, (given, output, said))
+    watch(process)
+    return process
+
+
+def without_settings() -> dict[str, str]:
+    """This process's environment. The settings of whoever runs the tests must not leak into what they run."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
 
 
 def _start(

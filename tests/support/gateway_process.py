@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 import tempfile
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from tests.support.fork_server import run_fanlight
-from tests.support.processes import free_port, reap, watch
+from tests.support.processes import free_port, reap
 from tests.support.wait import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -87,10 +86,7 @@ class GatewayProcess:
         if self.alive():
             raise AssertionError("the gateway is running already")
         flags = [*_flags(self.settings), f"--port={self.port}", f"--admin-port={self.admin_port}"]
-        # The settings of whoever runs the tests must not leak into the process under test.
-        env = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
-        self._process = run_fanlight(["serve", *flags], log=self._log, env=env)
-        watch(self._process)
+        self._process = run_fanlight(["serve", *flags], log=self._log)
         if wait:
             self.wait_ready()
         return self
